@@ -1,0 +1,292 @@
+//! The value lists of the ledger, each written once: the database checks, the argument parser,
+//! the help and the documentation are made from these.
+
+/// Declares an enum whose values have a fixed text form in the database and in JSON.
+macro_rules! text_enum {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$vmeta])* $variant),+ }
+
+        impl $name {
+            /// Every value, in documented order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The text form of every value, in documented order.
+            pub const TEXTS: &'static [&'static str] = &[$($text),+];
+
+            /// The stored and printed form.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// The value with this text form, if there is one.
+            #[must_use]
+            pub fn from_text(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$variant),)+ _ => None }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+
+text_enum! {
+    /// Which side of a binding a session is on.
+    Role {
+        /// Does the work.
+        Worker = "worker",
+        /// Supervises the worker.
+        Manager = "manager",
+    }
+}
+
+impl Role {
+    /// The other side.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Worker => Self::Manager,
+            Self::Manager => Self::Worker,
+        }
+    }
+}
+
+text_enum! {
+    /// Life-cycle state of a task.
+    TaskState {
+        /// Created, not yet supervised.
+        Candidate = "candidate",
+        /// Under supervision.
+        Managed = "managed",
+        /// Set aside.
+        Paused = "paused",
+        /// Closed as done.
+        Done = "done",
+        /// Closed as failed.
+        Failed = "failed",
+    }
+}
+
+impl TaskState {
+    /// Whether the task is still open.
+    #[must_use]
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Candidate | Self::Managed | Self::Paused)
+    }
+}
+
+text_enum! {
+    /// Whether a registered session can be used.
+    SessionState {
+        /// Registered and usable.
+        Active = "active",
+        /// Deregistered or lost; comes back by registering the name again.
+        Gone = "gone",
+    }
+}
+
+text_enum! {
+    /// State of a binding; `active` and `ending` are the live ones.
+    BindingState {
+        /// In force.
+        Active = "active",
+        /// Being ended.
+        Ending = "ending",
+        /// Ended.
+        Ended = "ended",
+        /// A side was lost.
+        Invalid = "invalid",
+    }
+}
+
+text_enum! {
+    /// State of a queued command.
+    CommandState {
+        /// Waiting to be claimed.
+        Pending = "pending",
+        /// Claimed by a dispatcher.
+        Attempted = "attempted",
+        /// Done.
+        Succeeded = "succeeded",
+        /// Failed for good.
+        Failed = "failed",
+        /// Stopped by a gate.
+        Blocked = "blocked",
+    }
+}
+
+text_enum! {
+    /// State of one dispatcher attempt at a command.
+    AttemptState {
+        /// Begun and not finished.
+        Running = "running",
+        /// Finished well.
+        Succeeded = "succeeded",
+        /// Failed.
+        Failed = "failed",
+        /// Its claim lapsed before an effect began.
+        Abandoned = "abandoned",
+        /// Stopped by a gate.
+        Blocked = "blocked",
+    }
+}
+
+text_enum! {
+    /// The command types that a dispatcher executes.
+    CommandType {
+        /// A message from the worker's side to the manager.
+        NotifyManager = "notify_manager",
+        /// A message from the manager's side to the worker.
+        NudgeWorker = "nudge_worker",
+        /// Permission for the worker to begin the next loop iteration.
+        ContinueIteration = "continue_iteration",
+    }
+}
+
+impl CommandType {
+    /// Who receives a command of this type.
+    #[must_use]
+    pub fn target(self) -> Role {
+        match self {
+            Self::NotifyManager => Role::Manager,
+            Self::NudgeWorker | Self::ContinueIteration => Role::Worker,
+        }
+    }
+}
+
+/// The signal type of a routed worker completion.
+pub const WORKER_TASK_COMPLETE: &str = "worker_task_complete";
+
+text_enum! {
+    /// State of a routed notification.
+    NotificationState {
+        /// Not delivered yet.
+        Pending = "pending",
+        /// In the receiver's inbox (pull) or typed into its terminal (push).
+        Delivered = "delivered",
+        /// Delivery failed after an effect began.
+        Failed = "failed",
+        /// Recorded on purpose without delivery.
+        Suppressed = "suppressed",
+    }
+}
+
+text_enum! {
+    /// How a notification reaches its receiver.
+    DeliveryMode {
+        /// Typed into a terminal.
+        Push = "push",
+        /// Fetched by the receiver.
+        PullRequired = "pull_required",
+    }
+}
+
+text_enum! {
+    /// Who caused a telemetry event.
+    Actor {
+        /// The dispatcher.
+        Dispatch = "dispatch",
+        /// A manager.
+        Manager = "manager",
+        /// A worker.
+        Worker = "worker",
+        /// A person.
+        Operator = "operator",
+        /// This program on its own account.
+        Workerctl = "workerctl",
+        /// The surroundings.
+        System = "system",
+    }
+}
+
+impl From<Role> for Actor {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Worker => Self::Worker,
+            Role::Manager => Self::Manager,
+        }
+    }
+}
+
+text_enum! {
+    /// How a telemetry event went.
+    Severity {
+        /// Detail for debugging.
+        Debug = "debug",
+        /// As intended.
+        Info = "info",
+        /// Blocked, denied, degraded or recovered.
+        Warning = "warning",
+        /// Failed.
+        Error = "error",
+    }
+}
+
+text_enum! {
+    /// Verdict on a lease: a role's heartbeat or a dispatcher's.
+    LeaseState {
+        /// A life sign within the limit.
+        Healthy = "healthy",
+        /// The last life sign is too old, or unreadable.
+        Stale = "stale",
+        /// Never a life sign.
+        Missing = "missing",
+    }
+}
+
+text_enum! {
+    /// What a wake-up decision for one role says.
+    WakeStatus {
+        /// The prompt can be sent to a known thread.
+        ReadyToSend = "ready_to_send",
+        /// The role is awake.
+        SkippedHealthy = "skipped_healthy",
+        /// The role sleeps and its thread is unknown.
+        BlockedMissingThread = "blocked_missing_thread",
+    }
+}
+
+text_enum! {
+    /// What the sender of a wake-up did.
+    DeliveryStatus {
+        /// The prompt was sent to the thread.
+        Sent = "sent",
+        /// Nothing was sent because the role was awake.
+        Skipped = "skipped",
+        /// Nothing could be sent.
+        Blocked = "blocked",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_reads_back_as_its_value() {
+        for &state in CommandState::ALL {
+            assert_eq!(CommandState::from_text(state.as_str()), Some(state));
+        }
+        assert_eq!(CommandState::ALL.len(), CommandState::TEXTS.len());
+        assert_eq!(Role::from_text("Worker"), None, "texts are exact");
+    }
+
+    #[test]
+    fn directions_of_travel() {
+        assert_eq!(CommandType::NotifyManager.target(), Role::Manager);
+        assert_eq!(CommandType::NudgeWorker.target(), Role::Worker);
+        assert_eq!(CommandType::ContinueIteration.target().other(), Role::Manager);
+    }
+}

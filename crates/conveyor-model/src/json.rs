@@ -1,0 +1,89 @@
+//! The ledger's JSON conventions: sorted keys, compact text in columns, whole numbers without a
+//! fraction.
+
+use serde_json::{Map, Number, Value};
+
+/// A number as JSON: whole values print without fraction or exponent (`5`, not `5.0`).
+#[must_use]
+pub fn number(value: f64) -> Value {
+    // 2^53: beyond it an f64 no longer tells neighbouring integers apart.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if value.fract() == 0.0 && value.abs() <= EXACT {
+        #[allow(clippy::cast_possible_truncation, reason = "checked to be whole and in range")]
+        return Value::from(value as i64);
+    }
+    Number::from_f64(value).map_or(Value::Null, Value::Number)
+}
+
+/// Rewrites every number inside `value` into the printed form of [`number`].
+pub fn normalise_numbers(value: &mut Value) {
+    match value {
+        Value::Number(n) if n.is_f64() => {
+            if let Some(float) = n.as_f64() {
+                *value = number(float);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(normalise_numbers),
+        Value::Object(map) => map.values_mut().for_each(normalise_numbers),
+        _ => {}
+    }
+}
+
+/// The compact text of a value as it is stored in a `…_json` column (keys sorted).
+#[must_use]
+pub fn compact(value: &Value) -> String {
+    value.to_string()
+}
+
+/// Reads a stored object; anything else (older writers, damage) reads as an empty object.
+#[must_use]
+pub fn object(text: &str) -> Map<String, Value> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(mut map)) => {
+            map.values_mut().for_each(normalise_numbers);
+            map
+        }
+        _ => Map::new(),
+    }
+}
+
+/// Reads an optional stored object; null and non-objects read as `None`.
+#[must_use]
+pub fn optional_object(text: Option<&str>) -> Option<Map<String, Value>> {
+    match serde_json::from_str(text?) {
+        Ok(Value::Object(mut map)) => {
+            map.values_mut().for_each(normalise_numbers);
+            Some(map)
+        }
+        _ => None,
+    }
+}
+
+/// PostgreSQL's text cannot hold NUL; both engines store U+FFFD in its place.
+#[must_use]
+pub fn without_nul(text: &str) -> std::borrow::Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_lose_their_fraction() {
+        assert_eq!(number(5.0).to_string(), "5");
+        assert_eq!(number(0.5).to_string(), "0.5");
+        assert_eq!(number(-0.0).to_string(), "0");
+        let mut nested = serde_json::json!({"a": [1.0, {"b": 2.5}]});
+        normalise_numbers(&mut nested);
+        assert_eq!(compact(&nested), r#"{"a":[1,{"b":2.5}]}"#);
+    }
+
+    #[test]
+    fn anything_but_an_object_reads_as_empty() {
+        assert!(object("[1]").is_empty());
+        assert!(object("{broken").is_empty());
+        assert_eq!(object(r#"{"a":1}"#).len(), 1);
+        assert_eq!(optional_object(None), None);
+    }
+}

@@ -1,0 +1,115 @@
+//! The permission taxonomy: `category.action` names, legacy aliases, and the stored form.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+/// Categories with their actions, both sorted.
+pub const TAXONOMY: &[(&str, &[&str])] = &[
+    ("communication", &["comment_on_pr", "notify_operator"]),
+    ("context", &["fetch_issues", "fetch_prs", "spawn_reviewer"]),
+    ("repo", &["merge_green_pr", "open_pr", "push_branch"]),
+    ("verification", &["run_cargo", "run_playwright", "run_pytest", "run_xcodebuild"]),
+    ("worker_session", &["clear", "compact", "interrupt", "stop"]),
+];
+
+/// The canonical permissions a name stands for. A name that is no alias stands for itself.
+#[must_use]
+pub fn expand(name: &str) -> Vec<String> {
+    let canonical: &[&str] = match name {
+        "allow_pr" | "create_pr" => &["repo.open_pr"],
+        "allow_merge_green" | "merge_green_pr" => &["repo.merge_green_pr"],
+        "allow_worker_compact_clear" | "worker_compact_clear" => {
+            &["worker_session.compact", "worker_session.clear"]
+        }
+        _ => return vec![name.to_owned()],
+    };
+    canonical.iter().map(|&permission| permission.to_owned()).collect()
+}
+
+/// Whether a canonical `category.action` is in the taxonomy.
+#[must_use]
+pub fn is_canonical(permission: &str) -> bool {
+    permission.split_once('.').is_some_and(|(category, action)| {
+        TAXONOMY.iter().any(|(name, actions)| *name == category && actions.contains(&action))
+    })
+}
+
+/// The first canonical name behind `name` that the taxonomy does not have, if any.
+#[must_use]
+pub fn unknown_part(name: &str) -> Option<String> {
+    expand(name).into_iter().find(|permission| !is_canonical(permission))
+}
+
+/// A set of granted permissions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Permissions(BTreeSet<String>);
+
+impl Permissions {
+    /// Normalises a stored object of any age: today's category lists, and flat legacy flags.
+    /// Unknown names are ignored.
+    #[must_use]
+    pub fn from_stored(stored: &Map<String, Value>) -> Self {
+        let mut granted = BTreeSet::new();
+        for (key, value) in stored {
+            let category = TAXONOMY.iter().find(|(name, _)| name == key);
+            match (category, value) {
+                (Some((name, actions)), Value::Array(items)) => {
+                    let known = items.iter().filter_map(Value::as_str).filter(|a| actions.contains(a));
+                    granted.extend(known.map(|action| format!("{name}.{action}")));
+                }
+                _ if is_truthy(value) => {
+                    granted.extend(expand(key).into_iter().filter(|p| is_canonical(p)));
+                }
+                _ => {}
+            }
+        }
+        Self(granted)
+    }
+
+    /// Whether every permission that `name` stands for is granted.
+    #[must_use]
+    pub fn allows(&self, name: &str) -> bool {
+        expand(name).iter().all(|permission| self.0.contains(permission))
+    }
+}
+
+fn is_truthy(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Number(n) => n.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Bool(true) | Value::Array(_) | Value::Object(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(json: &str) -> Permissions {
+        Permissions::from_stored(&crate::json::object(json))
+    }
+
+    #[test]
+    fn an_alias_needs_every_permission_it_stands_for() {
+        let only_compact = stored(r#"{"worker_session":["compact"]}"#);
+        assert!(only_compact.allows("worker_session.compact"));
+        assert!(!only_compact.allows("worker_compact_clear"));
+        assert!(stored(r#"{"worker_session":["clear","compact"]}"#).allows("worker_compact_clear"));
+    }
+
+    #[test]
+    fn flat_legacy_flags_count_when_truthy() {
+        assert!(stored(r#"{"allow_pr":true}"#).allows("repo.open_pr"));
+        assert!(!stored(r#"{"allow_pr":0}"#).allows("repo.open_pr"));
+        assert!(stored(r#"{"repo.push_branch":1,"nonsense":true}"#).allows("repo.push_branch"));
+        assert!(!stored(r#"{"repo":["fly"]}"#).allows("repo.fly"));
+    }
+
+    #[test]
+    fn unknown_names_are_named() {
+        assert_eq!(unknown_part("allow_pr"), None);
+        assert_eq!(unknown_part("repo.fly"), Some("repo.fly".into()));
+    }
+}

@@ -1,0 +1,1 @@
+//! The shape of the ledger on both engines: creation, upgrade, repair, refusal, additions.
