@@ -1,1 +1,19 @@
-//! placeholder
+//! The operations of Conveyor: one function per operation, taking a request and giving a typed
+//! reply. Nothing here prints, parses arguments, contains SQL, or reads a clock, an id source or
+//! the environment except through the context [`Cx`].
+
+mod cx;
+mod error;
+mod fault;
+mod reference;
+
+pub mod tasks;
+
+pub use cx::{Cx, SystemClock, RandomIds};
+pub use error::Error;
+
+/// The result of an operation.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Receives the elements of a list one by one, so that no list is ever held in memory as a whole.
+pub type Sink<'a, T> = &'a mut dyn FnMut(T) -> std::io::Result<()>;

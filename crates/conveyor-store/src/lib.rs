@@ -1,10 +1,37 @@
 //! The ledger. The only crate that contains SQL: one module per aggregate, the schema with its
 //! upgrades, and two engines (SQLite file, PostgreSQL server) behind one small [`Db`].
+//!
+//! Statements are written once, with `$n` placeholders; everything in which the engines differ is
+//! in `dialect` and in the schema files.
 
+pub mod audit;
+pub mod bindings;
+mod changes;
+pub mod commands;
+pub mod completions;
+pub mod manager_configs;
+pub mod notifications;
+mod db;
+mod dialect;
 mod error;
+mod location;
+mod postgres;
 pub mod schema;
+mod search;
+pub mod sessions;
+mod sqlite;
+pub mod tasks;
+pub mod telemetry;
+#[cfg(feature = "tls")]
+mod tls;
+mod value;
 
+pub use changes::{Changes, Wake, Waker};
+pub use db::{Access, Db, OpenOptions, Tx};
+pub use dialect::Engine;
 pub use error::StoreError;
+pub use location::{Location, ServerUrl, SslMode};
+pub use value::{Param, Row};
 
 /// How long a statement waits for a lock before it fails.
 pub const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);

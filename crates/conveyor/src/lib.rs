@@ -1,1 +1,32 @@
-//! placeholder
+//! The program: arguments to operation to text or JSON. The only crate that knows the command
+//! line, colours and exit codes; everything it does is an operation of `conveyor-core`.
+
+mod app;
+pub mod commands;
+mod environment;
+mod failure;
+mod grammar;
+mod help;
+mod host;
+mod out;
+mod values;
+
+pub use commands::{COMMANDS, CommandSpec, Group};
+pub use environment::Environment;
+pub use help::clap_tree;
+pub use host::Host;
+
+/// Runs the program on the process's own arguments, environment and streams.
+pub fn main() -> std::process::ExitCode {
+    let mut host = Host::of_process();
+    let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    run(&arguments, &mut host).into()
+}
+
+/// Runs the program: `arguments[0]` is the name it was called by. Gives the exit code.
+pub fn run(arguments: &[std::ffi::OsString], host: &mut Host) -> u8 {
+    match app::run(arguments, host) {
+        Ok(()) => 0,
+        Err(failure) => failure.report(host),
+    }
+}

@@ -1,1 +1,5 @@
-fn main() {}
+//! The program `conveyor`.
+
+fn main() -> std::process::ExitCode {
+    conveyor::main()
+}

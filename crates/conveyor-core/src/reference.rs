@@ -1,0 +1,31 @@
+//! What users' references mean: tasks by id or name, sessions by name, bindings by task.
+
+use conveyor_model::Role;
+use conveyor_model::records::{Binding, Session, Task};
+use conveyor_store::{Tx, bindings, sessions, tasks};
+
+use crate::{Error, Result};
+
+/// The task that a reference means.
+pub(crate) fn task(tx: &mut Tx<'_>, reference: &str) -> Result<Task> {
+    tasks::find(tx, reference)?.ok_or_else(|| Error::UnknownTask(reference.to_owned()))
+}
+
+/// The session of this name.
+pub(crate) fn session(tx: &mut Tx<'_>, name: &str) -> Result<Session> {
+    sessions::by_name(tx, name)?.ok_or_else(|| Error::UnknownSession(name.to_owned()))
+}
+
+/// The session of this name, which must have this role.
+pub(crate) fn session_of_role(tx: &mut Tx<'_>, name: &str, role: Role) -> Result<Session> {
+    let session = session(tx, name)?;
+    if session.role != role.as_str() {
+        return Err(Error::WrongRole { name: session.name, actual: session.role, wanted: role });
+    }
+    Ok(session)
+}
+
+/// The live binding of a task.
+pub(crate) fn live_binding(tx: &mut Tx<'_>, task: &Task) -> Result<Binding> {
+    bindings::live_of_task(tx, &task.id)?.ok_or_else(|| Error::NoActiveBinding(task.name.clone()))
+}

@@ -1,0 +1,32 @@
+//! The append-only audit log of state changes (table `events`).
+
+use conveyor_model::json;
+use serde_json::Value;
+
+use crate::{StoreError, Tx, params};
+
+/// An audit event about to be written by this program.
+pub struct AuditEvent<'a> {
+    /// What happened, for example `task_created`.
+    pub event_type: &'a str,
+    /// The task concerned.
+    pub task_id: Option<&'a str>,
+    /// The command concerned.
+    pub command_id: Option<&'a str>,
+    /// The facts: a JSON object.
+    pub payload: Value,
+}
+
+/// Writes an audit event with actor `workerctl`.
+///
+/// # Errors
+/// A failing statement.
+pub fn record(tx: &mut Tx<'_>, event: &AuditEvent<'_>) -> Result<(), StoreError> {
+    let now = tx.now()?.to_ms_text();
+    tx.execute(
+        "insert into events (created_at, actor, command_id, task_id, type, payload_json) \
+         values ($1, 'workerctl', $2, $3, $4, $5)",
+        params![now, event.command_id, event.task_id, event.event_type, json::compact(&event.payload)],
+    )?;
+    Ok(())
+}

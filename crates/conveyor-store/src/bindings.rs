@@ -1,0 +1,85 @@
+//! Bindings: which worker session and which manager session belong together for a task.
+
+use conveyor_model::IdPrefix;
+use conveyor_model::records::Binding;
+
+use crate::{Row, StoreError, Tx, params};
+
+const SELECT: &str = "select b.id, b.task_id, b.worker_session_id, w.name, b.manager_session_id, m.name, b.state, \
+                      b.created_at from bindings b left join sessions w on w.id = b.worker_session_id \
+                      left join sessions m on m.id = b.manager_session_id";
+
+fn from_row(row: &Row<'_>) -> Result<Binding, StoreError> {
+    Ok(Binding {
+        binding_id: row.text(0)?,
+        task_id: row.text(1)?,
+        worker_session_id: row.opt_text(2)?,
+        worker_session_name: row.opt_text(3)?,
+        manager_session_id: row.opt_text(4)?,
+        manager_session_name: row.opt_text(5)?,
+        state: row.text(6)?,
+        created_at: row.text(7)?,
+    })
+}
+
+/// Inserts an active binding; gives its id. The bind rule is the caller's to check first; the
+/// partial unique indexes are the last word.
+///
+/// # Errors
+/// A failing statement; [`StoreError::Unique`] when a side is bound already.
+pub fn insert(tx: &mut Tx<'_>, task_id: &str, worker_id: &str, manager_id: &str) -> Result<String, StoreError> {
+    let id = tx.fresh_id(IdPrefix::Binding);
+    let now = tx.now()?.to_ms_text();
+    tx.execute(
+        "insert into bindings (id, task_id, worker_session_id, manager_session_id, state, created_at) \
+         values ($1, $2, $3, $4, 'active', $5)",
+        params![&id, task_id, worker_id, manager_id, now],
+    )?;
+    Ok(id)
+}
+
+/// The live binding of a task.
+///
+/// # Errors
+/// A failing statement.
+pub fn live_of_task(tx: &mut Tx<'_>, task_id: &str) -> Result<Option<Binding>, StoreError> {
+    tx.first(
+        &format!(
+            "{SELECT} where b.task_id = $1 and b.state in ('active', 'ending') \
+             order by b.created_at desc limit 1"
+        ),
+        params![task_id],
+        from_row,
+    )
+}
+
+/// The live binding that a session is in, whatever its role.
+///
+/// # Errors
+/// A failing statement.
+pub fn live_of_session(tx: &mut Tx<'_>, session_id: &str) -> Result<Option<Binding>, StoreError> {
+    // One query per role: each partial unique index answers its half at once.
+    for column in ["worker_session_id", "manager_session_id"] {
+        let found = tx.first(
+            &format!("{SELECT} where b.{column} = $1 and b.state in ('active', 'ending') limit 1"),
+            params![session_id],
+            from_row,
+        )?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// Ends every live binding of a task; gives how many there were.
+///
+/// # Errors
+/// A failing statement.
+pub fn end_all(tx: &mut Tx<'_>, task_id: &str) -> Result<u64, StoreError> {
+    let now = tx.now()?.to_ms_text();
+    tx.execute(
+        "update bindings set state = 'ended', ended_at = $2 where task_id = $1 and state in ('active', 'ending')",
+        params![task_id, now],
+    )
+}

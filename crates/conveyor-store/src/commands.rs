@@ -1,0 +1,526 @@
+//! The command queue: creating, listing, claiming and finishing commands, and their attempts.
+
+use conveyor_model::records::{Command, Object};
+use conveyor_model::{AttemptState, CommandState, CommandType, IdPrefix, json};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{Row, StoreError, Tx, params};
+
+/// A command about to be queued.
+pub struct NewCommand<'a> {
+    /// Its type.
+    pub command_type: CommandType,
+    /// The task it belongs to.
+    pub task_id: &'a str,
+    /// Given, or generated.
+    pub correlation_id: Option<&'a str>,
+    /// Given, or the command's id.
+    pub idempotency_key: Option<&'a str>,
+    /// Checked when a dispatcher executes it; stored as given.
+    pub required_permission: Option<&'a str>,
+    /// A JSON object.
+    pub payload: Value,
+}
+
+/// What identifies a queued command.
+pub struct Queued {
+    /// The command's id.
+    pub id: String,
+    /// Given or generated.
+    pub correlation_id: String,
+    /// Given or the id.
+    pub idempotency_key: String,
+}
+
+/// Queues a command.
+///
+/// # Errors
+/// [`StoreError::Unique`] when the idempotency key is taken; a failing statement.
+pub fn insert(tx: &mut Tx<'_>, new: &NewCommand<'_>) -> Result<Queued, StoreError> {
+    let id = tx.fresh_id(IdPrefix::Command);
+    let correlation_id = new.correlation_id.map_or_else(|| tx.fresh_id(IdPrefix::Dispatch), ToOwned::to_owned);
+    let idempotency_key = new.idempotency_key.unwrap_or(&id).to_owned();
+    let now = tx.now()?.to_ms_text();
+    tx.execute(
+        "insert into commands (id, idempotency_key, created_at, updated_at, task_id, correlation_id, type, state, \
+         required_permission, payload_json) values ($1, $2, $3, $3, $4, $5, $6, 'pending', $7, $8)",
+        params![
+            &id,
+            &idempotency_key,
+            now,
+            new.task_id,
+            &correlation_id,
+            new.command_type.as_str(),
+            new.required_permission,
+            json::compact(&new.payload),
+        ],
+    )?;
+    tx.wake_waiters();
+    Ok(Queued { id, correlation_id, idempotency_key })
+}
+
+/// Whether an idempotency key is taken.
+///
+/// # Errors
+/// A failing statement.
+pub fn key_is_taken(tx: &mut Tx<'_>, key: &str) -> Result<bool, StoreError> {
+    let found = tx.first("select id from commands where idempotency_key = $1", params![key], |row| row.text(0))?;
+    Ok(found.is_some())
+}
+
+/// Which commands a list shows; all given conditions hold together.
+#[derive(Clone, Debug, Default)]
+pub struct Filter<'a> {
+    /// A task id.
+    pub task_id: Option<&'a str>,
+    /// A legacy worker id.
+    pub worker_id: Option<&'a str>,
+    /// A legacy manager id.
+    pub manager_id: Option<&'a str>,
+    /// A command state.
+    pub state: Option<CommandState>,
+    /// A command type, any text.
+    pub command_type: Option<&'a str>,
+}
+
+/// A command in a list, with the name of its task.
+pub struct Listed {
+    /// The row.
+    pub command: Command,
+    /// The task's name, if the task exists.
+    pub task_name: Option<String>,
+    /// How often dispatchers have tried; the history is behind [`attempts_of`].
+    pub attempt_rows: i64,
+}
+
+/// Hands every matching command to `each`, in queue order.
+///
+/// # Errors
+/// A failing statement, or what `each` returns.
+pub fn each<E: From<StoreError>>(
+    tx: &mut Tx<'_>,
+    filter: &Filter<'_>,
+    each: &mut dyn FnMut(Listed) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut conditions = Vec::new();
+    let mut values = Vec::new();
+    let given = [
+        ("task_id", filter.task_id),
+        ("worker_id", filter.worker_id),
+        ("manager_id", filter.manager_id),
+        ("state", filter.state.map(CommandState::as_str)),
+        ("type", filter.command_type),
+    ];
+    for (column, value) in given {
+        if let Some(value) = value {
+            values.push(value.into());
+            conditions.push(format!("c.{column} = ${}", values.len()));
+        }
+    }
+    let condition = if conditions.is_empty() { "1 = 1".into() } else { conditions.join(" and ") };
+    let sql = format!(
+        "select c.id, c.idempotency_key, c.created_at, c.updated_at, c.task_id, c.worker_id, c.manager_id, \
+         c.correlation_id, c.type, c.state, c.available_at, c.claimed_by, c.claimed_at, c.claim_expires_at, \
+         c.attempts, c.max_attempts, c.required_permission, c.payload_json, c.result_json, c.error, t.name, \
+         (select count(*) from command_attempts a where a.command_id = c.id) \
+         from commands c left join tasks t on t.id = c.task_id where {condition} order by c.created_at, c.rowid"
+    );
+    tx.each(&sql, &values, &mut |row| {
+        each(Listed { command: from_row(row)?, task_name: row.opt_text(20)?, attempt_rows: row.int(21)? })
+    })
+}
+
+fn from_row(row: &Row<'_>) -> Result<Command, StoreError> {
+    Ok(Command {
+        id: row.text(0)?,
+        idempotency_key: row.text(1)?,
+        created_at: row.text(2)?,
+        updated_at: row.text(3)?,
+        task_id: row.opt_text(4)?,
+        worker_id: row.opt_text(5)?,
+        manager_id: row.opt_text(6)?,
+        correlation_id: row.opt_text(7)?,
+        command_type: row.text(8)?,
+        state: row.text(9)?,
+        available_at: row.opt_text(10)?,
+        claimed_by: row.opt_text(11)?,
+        claimed_at: row.opt_text(12)?,
+        claim_expires_at: row.opt_text(13)?,
+        attempts: row.int(14)?,
+        max_attempts: row.int(15)?,
+        required_permission: row.opt_text(16)?,
+        payload: row.object(17)?,
+        result: json::optional_object(row.opt_text(18)?.as_deref()),
+        error: row.opt_text(19)?,
+    })
+}
+
+/// One dispatcher attempt.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "fields are the columns of the table")]
+pub struct Attempt {
+    pub id: i64,
+    pub command_id: String,
+    pub correlation_id: String,
+    pub dispatcher_id: String,
+    pub started_at: String,
+    pub finished_at: Option<String>,
+    pub state: String,
+    pub result: Option<Object>,
+    pub error: Option<String>,
+    pub side_effect_started: bool,
+    pub side_effect_completed: bool,
+}
+
+/// The attempts at a command, oldest first.
+///
+/// # Errors
+/// A failing statement.
+pub fn attempts_of(tx: &mut Tx<'_>, command_id: &str) -> Result<Vec<Attempt>, StoreError> {
+    tx.all(
+        "select id, command_id, correlation_id, dispatcher_id, started_at, finished_at, state, result_json, error, \
+         side_effect_started, side_effect_completed from command_attempts where command_id = $1 order by id",
+        params![command_id],
+        |row| {
+            Ok(Attempt {
+                id: row.int(0)?,
+                command_id: row.text(1)?,
+                correlation_id: row.text(2)?,
+                dispatcher_id: row.text(3)?,
+                started_at: row.text(4)?,
+                finished_at: row.opt_text(5)?,
+                state: row.text(6)?,
+                result: json::optional_object(row.opt_text(7)?.as_deref()),
+                error: row.opt_text(8)?,
+                side_effect_started: row.boolean(9)?,
+                side_effect_completed: row.boolean(10)?,
+            })
+        },
+    )
+}
+
+/// A command that a dispatcher may claim now.
+#[derive(Clone, Debug)]
+pub struct Claimable {
+    /// The command's id.
+    pub id: String,
+    /// Its type.
+    pub command_type: CommandType,
+    /// The task it belongs to.
+    pub task_id: Option<String>,
+    /// Kept, or generated at the claim.
+    pub correlation_id: Option<String>,
+    /// Checked before anything is routed.
+    pub required_permission: Option<String>,
+    /// The payload object.
+    pub payload: Object,
+    /// Why it was put off, if it was.
+    pub error: Option<String>,
+    /// Attempts so far.
+    pub attempts: i64,
+    order: (String, i64),
+}
+
+impl Claimable {
+    /// Place in the queue: time of enqueueing, then order of insertion.
+    #[must_use]
+    pub fn order(&self) -> (&str, i64) {
+        (&self.order.0, self.order.1)
+    }
+}
+
+const CLAIMABLE: &str = "id, type, task_id, correlation_id, required_permission, payload_json, error, attempts, \
+                         created_at, rowid";
+
+fn claimable_row(row: &Row<'_>) -> Result<Claimable, StoreError> {
+    let text = row.text(1)?;
+    let command_type = CommandType::from_text(&text).ok_or(StoreError::Type { column: 1, expected: "command type" })?;
+    Ok(Claimable {
+        id: row.text(0)?,
+        command_type,
+        task_id: row.opt_text(2)?,
+        correlation_id: row.opt_text(3)?,
+        required_permission: row.opt_text(4)?,
+        payload: row.object(5)?,
+        error: row.opt_text(6)?,
+        attempts: row.int(7)?,
+        order: (row.text(8)?, row.int(9)?),
+    })
+}
+
+/// The first `limit` claimable commands of these types in queue order, without those of the tasks
+/// in `skipped_tasks`. Nothing is claimed yet.
+///
+/// # Errors
+/// A failing statement.
+pub fn claimable(
+    tx: &mut Tx<'_>,
+    types: &[CommandType],
+    limit: usize,
+    skipped_tasks: &[String],
+) -> Result<Vec<Claimable>, StoreError> {
+    let now = tx.now()?;
+    let mut found = Vec::new();
+    let places: Vec<String> = (0..skipped_tasks.len()).map(|n| format!("${}", n + 3)).collect();
+    let skip = match places.as_slice() {
+        [] => String::new(),
+        places => format!("and (task_id is null or task_id not in ({}))", places.join(", ")),
+    };
+    // Two ordered reads of two partial indexes instead of one with `or`, which would be sorted.
+    let ready = format!(
+        "select {CLAIMABLE} from commands {{by_ready}} where type = $1 and state = 'pending' \
+         and available_at is null and attempts < max_attempts {skip} order by created_at, rowid limit $2"
+    );
+    // The text bound finds a superset whatever the stored precision; the instant decides.
+    let due = format!(
+        "select {CLAIMABLE} from commands {{by_deferred}} where type = $1 and state = 'pending' \
+         and available_at is not null and available_at <= '{bound}' and conveyor_ms(available_at) <= {instant} \
+         and attempts < max_attempts {skip} order by available_at limit $2",
+        bound = now.to_s_text(),
+        instant = now.as_millis(),
+    );
+    for command_type in types {
+        let mut values = vec![command_type.as_str().into(), (limit as i64).into()];
+        values.extend(skipped_tasks.iter().map(Into::into));
+        found.extend(tx.all(&ready, &values, claimable_row)?);
+        found.extend(tx.all(&due, &values, claimable_row)?);
+    }
+    found.sort_by(|a, b| a.order().cmp(&b.order()));
+    found.truncate(limit);
+    Ok(found)
+}
+
+/// Pending commands of a task that go to the same side and stand before `command` in the queue,
+/// but were put off: they go first when that side can be reached again.
+///
+/// # Errors
+/// A failing statement.
+pub fn put_off_before(
+    tx: &mut Tx<'_>,
+    command: &Claimable,
+    types: &[CommandType],
+    reason_prefix: &str,
+) -> Result<Vec<Claimable>, StoreError> {
+    let Some(task_id) = &command.task_id else { return Ok(Vec::new()) };
+    let (created_at, _) = command.order();
+    let earlier = tx.all(
+        &format!(
+            "select {CLAIMABLE} from commands where task_id = $1 and state = 'pending' and created_at <= $2 \
+             and available_at is not null and attempts < max_attempts \
+             and type in ({}) order by created_at, rowid",
+            quoted(types)
+        ),
+        params![task_id, created_at],
+        claimable_row,
+    )?;
+    Ok(earlier
+        .into_iter()
+        .filter(|other| other.order() < command.order() && types.contains(&other.command_type))
+        .filter(|other| other.command_type.target() == command.command_type.target())
+        .filter(|other| other.error.as_deref().is_some_and(|error| error.starts_with(reason_prefix)))
+        .collect())
+}
+
+/// Command types as SQL literals; they come from an enum, never from a user.
+fn quoted(types: &[CommandType]) -> String {
+    types.iter().map(|kind| format!("'{kind}'")).collect::<Vec<_>>().join(", ")
+}
+
+/// Puts a pending command off until `seconds` from now, with the reason.
+///
+/// # Errors
+/// A failing statement.
+pub fn put_off(tx: &mut Tx<'_>, id: &str, seconds: i64, reason: &str) -> Result<(), StoreError> {
+    let now = tx.now()?;
+    tx.execute(
+        "update commands set available_at = $2, updated_at = $3, error = $4 where id = $1 and state = 'pending'",
+        params![id, now.plus_millis(seconds * 1000).to_ms_text(), now.to_ms_text(), reason],
+    )?;
+    Ok(())
+}
+
+/// A claim on a command.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The attempt: the fencing token of everything done under this claim.
+    pub attempt_id: i64,
+    /// The command's correlation id.
+    pub correlation_id: String,
+    /// When the claim lapses.
+    pub claim_expires_at: String,
+    /// Attempts including this one.
+    pub attempts: i64,
+}
+
+/// Claims a pending command for a dispatcher and begins an attempt. `None` if somebody else has it.
+///
+/// # Errors
+/// A failing statement.
+pub fn claim(
+    tx: &mut Tx<'_>,
+    command: &Claimable,
+    dispatcher_id: &str,
+    lease_seconds: i64,
+) -> Result<Option<Claim>, StoreError> {
+    let now = tx.now()?.to_ms_text();
+    let fresh = tx.fresh_id(IdPrefix::Dispatch);
+    let correlation_id = command.correlation_id.clone().unwrap_or(fresh);
+    let claimed = tx.first(
+        "update commands set state = 'attempted', updated_at = $2, claimed_at = $2, claimed_by = $3, \
+         claim_expires_at = conveyor_after($4), attempts = attempts + 1, correlation_id = $5, available_at = null, \
+         error = null where id = $1 and state = 'pending' and attempts < max_attempts \
+         returning claim_expires_at, attempts",
+        params![&command.id, &now, dispatcher_id, lease_seconds, &correlation_id],
+        |row| Ok((row.text(0)?, row.int(1)?)),
+    )?;
+    let Some((claim_expires_at, attempts)) = claimed else { return Ok(None) };
+    let attempt_id = tx.one(
+        "insert into command_attempts (command_id, correlation_id, dispatcher_id, started_at, state) \
+         values ($1, $2, $3, $4, 'running') returning id",
+        params![&command.id, &correlation_id, dispatcher_id, &now],
+        |row| row.int(0),
+    )?;
+    Ok(Some(Claim { attempt_id, correlation_id, claim_expires_at, attempts }))
+}
+
+/// How an attempt ended.
+pub struct Outcome<'a> {
+    /// Succeeded, failed or blocked; the command takes the same state.
+    pub state: AttemptState,
+    /// The result object, stored with attempt and command.
+    pub result: &'a Value,
+    /// The text of the failure.
+    pub error: Option<&'a str>,
+}
+
+/// Finishes a running attempt and its command. `false`, and nothing changed, when the attempt is
+/// no longer running: the claim lapsed and somebody else decided.
+///
+/// # Errors
+/// A failing statement.
+pub fn finish(tx: &mut Tx<'_>, command_id: &str, attempt_id: i64, outcome: &Outcome<'_>) -> Result<bool, StoreError> {
+    let now = tx.now()?.to_ms_text();
+    let result = json::compact(outcome.result);
+    let finished = tx.execute(
+        "update command_attempts set state = $2, finished_at = $3, result_json = $4, error = $5 \
+         where id = $1 and state = 'running'",
+        params![attempt_id, outcome.state.as_str(), &now, &result, outcome.error],
+    )?;
+    if finished == 0 {
+        return Ok(false);
+    }
+    tx.execute(
+        "update commands set state = $2, updated_at = $3, result_json = $4, error = $5 where id = $1",
+        params![command_id, outcome.state.as_str(), &now, &result, outcome.error],
+    )?;
+    Ok(true)
+}
+
+/// A claim that lapsed, with its newest running attempt.
+#[derive(Clone, Debug)]
+pub struct Lapsed {
+    /// The command's id.
+    pub id: String,
+    /// Its type.
+    pub command_type: String,
+    /// Its task.
+    pub task_id: Option<String>,
+    /// Its correlation id.
+    pub correlation_id: Option<String>,
+    /// Lapses so far.
+    pub lapses: i64,
+    /// The running attempt, and whether its effect had begun.
+    pub attempt: Option<(i64, bool)>,
+}
+
+/// The first `limit` claims of these types that have lapsed, oldest lapse first.
+///
+/// # Errors
+/// A failing statement.
+pub fn lapsed(tx: &mut Tx<'_>, types: &[CommandType], limit: usize) -> Result<Vec<Lapsed>, StoreError> {
+    let now = tx.now()?;
+    if types.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = tx.all(
+        &format!(
+            "select id, type, task_id, correlation_id, lapses from commands {{by_claimed}} \
+             where state = 'attempted' and claim_expires_at is not null and claim_expires_at <= $1 \
+             and conveyor_ms(claim_expires_at) <= $2 and type in ({}) \
+             order by claim_expires_at, created_at, rowid limit $3",
+            quoted(types)
+        ),
+        params![now.to_s_text(), now.as_millis(), limit as i64],
+        |row| {
+            Ok(Lapsed {
+                id: row.text(0)?,
+                command_type: row.text(1)?,
+                task_id: row.opt_text(2)?,
+                correlation_id: row.opt_text(3)?,
+                lapses: row.int(4)?,
+                attempt: None,
+            })
+        },
+    )?;
+    found.into_iter().map(|lapsed| with_attempt(tx, lapsed)).collect()
+}
+
+fn with_attempt(tx: &mut Tx<'_>, mut lapsed: Lapsed) -> Result<Lapsed, StoreError> {
+    lapsed.attempt = tx.first(
+        "select id, side_effect_started from command_attempts where command_id = $1 and state = 'running' \
+         order by id desc limit 1",
+        params![&lapsed.id],
+        |row| Ok((row.int(0)?, row.boolean(1)?)),
+    )?;
+    Ok(lapsed)
+}
+
+/// What becomes of a lapsed claim.
+pub struct Recovery<'a> {
+    /// The command's next state.
+    pub command: CommandState,
+    /// The attempt's last state.
+    pub attempt: AttemptState,
+    /// Whether the lapse is given back as no attempt.
+    pub uncounted: bool,
+    /// Why, for the attempt.
+    pub error: &'a str,
+}
+
+/// Ends a lapsed claim. `false` when the claim was ended or renewed meanwhile.
+///
+/// # Errors
+/// A failing statement.
+pub fn recover(tx: &mut Tx<'_>, lapsed: &Lapsed, recovery: &Recovery<'_>) -> Result<bool, StoreError> {
+    let now = tx.now()?;
+    let error = (recovery.command == CommandState::Failed).then_some(recovery.error);
+    let back = i64::from(recovery.uncounted);
+    let changed = tx.execute(
+        "update commands set state = $2, updated_at = $3, error = $4, claimed_by = null, claimed_at = null, \
+         claim_expires_at = null, attempts = case when attempts < $5 then 0 else attempts - $5 end, \
+         lapses = lapses + $5 \
+         where id = $1 and state = 'attempted' and conveyor_ms(claim_expires_at) <= $6",
+        params![&lapsed.id, recovery.command.as_str(), now.to_ms_text(), error, back, now.as_millis()],
+    )?;
+    if changed == 0 {
+        return Ok(false);
+    }
+    if let Some((attempt_id, _)) = lapsed.attempt {
+        tx.execute(
+            "update command_attempts set state = $2, finished_at = $3, error = $4 where id = $1 and state = 'running'",
+            params![attempt_id, recovery.attempt.as_str(), now.to_ms_text(), recovery.error],
+        )?;
+    }
+    Ok(true)
+}
+
+/// Takes a task for routing: whoever cannot have it now goes on with another task, so that one
+/// task's items keep their order however many dispatchers there are.
+///
+/// # Errors
+/// A failing statement.
+pub fn take_task(tx: &mut Tx<'_>, task_id: &str) -> Result<bool, StoreError> {
+    let taken = tx.first("select id from tasks where id = $1{lock_task}", params![task_id], |row| row.text(0))?;
+    Ok(taken.is_some())
+}

@@ -1,0 +1,100 @@
+//! Completion events of bound workers that have not been routed yet.
+
+use conveyor_model::records::Object;
+
+use crate::{Row, StoreError, Tx, params};
+
+/// A completion of a bound worker that no notification refers to.
+#[derive(Clone, Debug)]
+pub struct Unrouted {
+    /// The event's id.
+    pub event_id: i64,
+    /// The event's time as stored.
+    pub timestamp: String,
+    /// The event's payload.
+    pub payload: Object,
+    /// The worker's session.
+    pub worker_session_id: String,
+    /// Its name.
+    pub worker_name: String,
+    /// The live binding.
+    pub binding_id: String,
+    /// When the binding was made.
+    pub binding_created_at: String,
+    /// The task.
+    pub task_id: String,
+    /// Its name.
+    pub task_name: String,
+    /// The manager's session; a legacy binding may have none.
+    pub manager_session_id: Option<String>,
+}
+
+fn unrouted_row(row: &Row<'_>) -> Result<Unrouted, StoreError> {
+    Ok(Unrouted {
+        event_id: row.int(0)?,
+        timestamp: row.text(1)?,
+        payload: row.object(2)?,
+        worker_session_id: row.text(3)?,
+        worker_name: row.text(4)?,
+        binding_id: row.text(5)?,
+        binding_created_at: row.text(6)?,
+        task_id: row.text(7)?,
+        task_name: row.text(8)?,
+        manager_session_id: row.opt_text(9)?,
+    })
+}
+
+/// The first `limit` completions of bound workers without a notification, oldest event first,
+/// without those of the tasks in `skipped_tasks`. Only events behind each session's routed mark
+/// are looked at, so the work does not grow with history.
+///
+/// # Errors
+/// A failing statement.
+pub fn unrouted(tx: &mut Tx<'_>, limit: usize, skipped_tasks: &[String]) -> Result<Vec<Unrouted>, StoreError> {
+    let places: Vec<String> = (0..skipped_tasks.len()).map(|n| format!("${}", n + 2)).collect();
+    let skip = match places.as_slice() {
+        [] => String::new(),
+        places => format!("and b.task_id not in ({})", places.join(", ")),
+    };
+    let mut values = vec![(limit as i64).into()];
+    values.extend(skipped_tasks.iter().map(Into::into));
+    // `cross join` keeps SQLite from starting at the big table.
+    let sql = format!(
+        "select e.id, e.timestamp, e.payload_json, w.id, w.name, b.id, b.created_at, t.id, t.name, \
+         b.manager_session_id from bindings b {{by_live}} cross join sessions w cross join tasks t \
+         cross join codex_events e where b.state in ('active', 'ending') and w.id = b.worker_session_id \
+         and t.id = b.task_id and e.session_id = w.id and e.subtype = 'task_complete' \
+         and e.id > coalesce(w.routed_event_id, 0) {skip} \
+         and not exists (select 1 from routed_notifications n where n.source_event_id = e.id) \
+         order by e.id limit $1"
+    );
+    tx.all(&sql, &values, unrouted_row)
+}
+
+/// Moves a session's routed mark forward: every completion up to this event has been routed.
+///
+/// # Errors
+/// A failing statement.
+pub fn mark_routed(tx: &mut Tx<'_>, session_id: &str, event_id: i64) -> Result<(), StoreError> {
+    tx.execute(
+        "update sessions set routed_event_id = $2 where id = $1 and coalesce(routed_event_id, 0) < $2",
+        params![session_id, event_id],
+    )?;
+    Ok(())
+}
+
+/// Sessions of live bindings whose mark lags behind their newest completion, with that event. To
+/// be called when nothing is unrouted: then the marks may be moved up to there.
+///
+/// # Errors
+/// A failing statement.
+pub fn lagging_marks(tx: &mut Tx<'_>) -> Result<Vec<(String, i64)>, StoreError> {
+    tx.all(
+        "select id, newest from (select w.id, coalesce(w.routed_event_id, 0) as mark, \
+         (select max(e.id) from codex_events e where e.session_id = w.id and e.subtype = 'task_complete') as newest \
+         from bindings b {by_live} cross join sessions w where b.state in ('active', 'ending') \
+         and w.id = b.worker_session_id) as marks where newest > mark",
+        &[],
+        |row| Ok((row.text(0)?, row.int(1)?)),
+    )
+}

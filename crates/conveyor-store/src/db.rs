@@ -1,0 +1,354 @@
+//! One connection to a ledger and the units of work on it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use conveyor_model::{Clock, IdPrefix, Ids, Timestamp};
+
+use crate::dialect::{Engine, render};
+use crate::postgres::PgConnection;
+use crate::sqlite::SqliteConnection;
+use crate::value::{Param, Row};
+use crate::{Location, StoreError};
+
+/// What a command is going to do with the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reads, or writes nothing but baseline tables.
+    Read,
+    /// May need our additive tables, columns and indexes; they are created when missing.
+    Write,
+}
+
+/// What opening a ledger needs from the outside.
+#[derive(Clone)]
+pub struct OpenOptions {
+    /// Where "now" comes from on SQLite, and everywhere in tests.
+    pub clock: Arc<dyn Clock>,
+    /// Where fresh ids come from.
+    pub ids: Arc<dyn Ids>,
+    /// `PGPASSWORD`, if set.
+    pub server_password: Option<String>,
+    /// The PostgreSQL password file (`PGPASSFILE` or `~/.pgpass`), if there is one.
+    pub password_file: Option<PathBuf>,
+}
+
+/// One connection to a ledger.
+pub struct Db {
+    pub(crate) connection: Connection,
+    location: Location,
+    options: OpenOptions,
+    access: Access,
+}
+
+pub(crate) enum Connection {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+/// How long a unit of work is repeated after conflicts before the conflict is reported.
+const CONFLICT_DEADLINE: Duration = Duration::from_secs(10);
+
+impl Db {
+    /// Opens the ledger; creates it when missing, upgrades it when old, refuses what is not one.
+    ///
+    /// # Errors
+    /// Everything of [`StoreError`] that opening, identity, version or upgrade can cause.
+    pub fn open(location: &Location, access: Access, options: OpenOptions) -> Result<Self, StoreError> {
+        let connection = connect(location, access, &options)?;
+        Ok(Self { connection, location: location.clone(), options, access })
+    }
+
+    /// Replaces a broken connection, or one whose file was replaced.
+    ///
+    /// # Errors
+    /// As [`Db::open`]; the old connection stays in place then.
+    pub fn reconnect(&mut self) -> Result<(), StoreError> {
+        self.connection = connect(&self.location, self.access, &self.options)?;
+        Ok(())
+    }
+
+    /// Which engine this is.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        match self.connection {
+            Connection::Sqlite(_) => Engine::Sqlite,
+            Connection::Postgres(_) => Engine::Postgres,
+        }
+    }
+
+    /// File, or URL without password.
+    #[must_use]
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// The clock the connection was opened with.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        self.options.clock.as_ref()
+    }
+
+    /// Gives SQLite a larger page cache for bulk work; no effect on a server.
+    ///
+    /// # Errors
+    /// A failing statement.
+    pub fn use_bulk_cache(&mut self) -> Result<(), StoreError> {
+        match &mut self.connection {
+            Connection::Sqlite(connection) => connection.use_bulk_cache(),
+            Connection::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// Runs `work` in one writing transaction: everything it wrote commits together or not at all.
+    ///
+    /// After a serialization failure or deadlock the work is run again from its start, so it must
+    /// have no effect outside the transaction.
+    ///
+    /// # Errors
+    /// What `work` returns, or a failure of begin or commit; then nothing was written.
+    pub fn write<T, E: From<StoreError>>(&mut self, mut work: impl FnMut(&mut Tx<'_>) -> Result<T, E>) -> Result<T, E> {
+        let deadline = Instant::now() + CONFLICT_DEADLINE;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            self.begin(true)?;
+            let mut tx = Tx::new(&mut self.connection, &self.options);
+            let outcome = work(&mut tx);
+            let (signal, conflict) = (tx.signal, tx.conflict);
+            match outcome {
+                Ok(value) => match self.commit(signal) {
+                    Ok(()) => return Ok(value),
+                    Err(StoreError::Conflict(_)) if Instant::now() < deadline => {}
+                    Err(error) => return Err(error.into()),
+                },
+                Err(_) if conflict && Instant::now() < deadline => self.rollback(),
+                Err(error) => {
+                    self.rollback();
+                    return Err(error);
+                }
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
+    }
+
+    /// Runs `work` on one consistent snapshot. It must not write.
+    ///
+    /// # Errors
+    /// What `work` returns, or a failure of begin or commit.
+    pub fn read<T, E: From<StoreError>>(&mut self, work: impl FnOnce(&mut Tx<'_>) -> Result<T, E>) -> Result<T, E> {
+        self.begin(false)?;
+        let outcome = work(&mut Tx::new(&mut self.connection, &self.options));
+        match outcome {
+            Ok(value) => {
+                self.commit(false)?;
+                Ok(value)
+            }
+            Err(error) => {
+                self.rollback();
+                Err(error)
+            }
+        }
+    }
+
+    fn begin(&mut self, writing: bool) -> Result<(), StoreError> {
+        match &mut self.connection {
+            Connection::Sqlite(connection) => connection.begin(writing),
+            Connection::Postgres(connection) => connection.begin(writing, self.options.clock.as_ref()),
+        }
+    }
+
+    fn commit(&mut self, signal: bool) -> Result<(), StoreError> {
+        match &mut self.connection {
+            Connection::Sqlite(connection) => connection.execute_batch("commit").inspect_err(|_| {
+                // A failed commit leaves the transaction open; the next unit of work must not inherit it.
+                connection.rollback();
+            }),
+            Connection::Postgres(connection) => connection.commit(signal),
+        }
+    }
+
+    fn rollback(&mut self) {
+        match &mut self.connection {
+            Connection::Sqlite(connection) => connection.rollback(),
+            Connection::Postgres(connection) => connection.rollback(),
+        }
+    }
+}
+
+fn connect(location: &Location, access: Access, options: &OpenOptions) -> Result<Connection, StoreError> {
+    match location {
+        Location::File(path) => SqliteConnection::open(path, access, options).map(Connection::Sqlite),
+        Location::Server(url) => PgConnection::open(url, location.to_string(), options).map(Connection::Postgres),
+    }
+}
+
+/// A transaction in progress. Statements are written once for both engines; see `dialect`.
+pub struct Tx<'c> {
+    connection: &'c mut Connection,
+    options: &'c OpenOptions,
+    now: Option<Timestamp>,
+    signal: bool,
+    conflict: bool,
+}
+
+impl<'c> Tx<'c> {
+    fn new(connection: &'c mut Connection, options: &'c OpenOptions) -> Self {
+        Self { connection, options, now: None, signal: false, conflict: false }
+    }
+
+    /// Which engine this is.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        match self.connection {
+            Connection::Sqlite(_) => Engine::Sqlite,
+            Connection::Postgres(_) => Engine::Postgres,
+        }
+    }
+
+    /// The one moment of this transaction, from the database's clock; the same on every call.
+    ///
+    /// # Errors
+    /// A failing statement.
+    pub fn now(&mut self) -> Result<Timestamp, StoreError> {
+        if let Some(now) = self.now {
+            return Ok(now);
+        }
+        let now = match self.connection {
+            Connection::Sqlite(_) => self.options.clock.now(),
+            Connection::Postgres(_) => {
+                let text = self.one("select conveyor_now()", params_none(), |row| row.text(0))?;
+                Timestamp::parse(&text).ok_or(StoreError::Type { column: 0, expected: "time" })?
+            }
+        };
+        self.now = Some(now);
+        Ok(now)
+    }
+
+    /// A fresh identifier.
+    #[must_use]
+    pub fn fresh_id(&self, prefix: IdPrefix) -> String {
+        self.options.ids.fresh(prefix)
+    }
+
+    /// Wakes waiting and watching processes when this transaction commits. Needed on PostgreSQL
+    /// only (SQLite's waiters see every commit), so call it for what somebody may wait for.
+    pub fn wake_waiters(&mut self) {
+        self.signal = true;
+    }
+
+    /// Runs a statement that returns no rows; gives the number of rows it touched.
+    ///
+    /// # Errors
+    /// A failing statement.
+    pub fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, StoreError> {
+        let outcome = match self.connection {
+            Connection::Sqlite(connection) => connection.execute(&render(sql, Engine::Sqlite), params),
+            Connection::Postgres(connection) => connection.execute(&render(sql, Engine::Postgres), params),
+        };
+        self.note(outcome)
+    }
+
+    /// Runs a query and hands each row to `each`, in order, without keeping them.
+    ///
+    /// # Errors
+    /// A failing statement, or what `each` returns.
+    pub fn each<E: From<StoreError>>(
+        &mut self,
+        sql: &str,
+        params: &[Param<'_>],
+        each: &mut dyn FnMut(&Row<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self.connection {
+            Connection::Sqlite(connection) => connection.each(&render(sql, Engine::Sqlite), params, each),
+            Connection::Postgres(connection) => {
+                let mut conflict = false;
+                let outcome =
+                    connection.each(&render(sql, Engine::Postgres), params, each, &mut conflict);
+                self.conflict |= conflict;
+                outcome
+            }
+        }
+    }
+
+    /// Runs a query and collects what `map` makes of each row.
+    ///
+    /// # Errors
+    /// A failing statement, or what `map` returns.
+    pub fn all<T>(
+        &mut self,
+        sql: &str,
+        params: &[Param<'_>],
+        map: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut rows = Vec::new();
+        self.each(sql, params, &mut |row| {
+            rows.push(map(row)?);
+            Ok::<(), StoreError>(())
+        })?;
+        Ok(rows)
+    }
+
+    /// The first row of a query, if any. Let the statement limit itself to one row.
+    ///
+    /// # Errors
+    /// A failing statement, or what `map` returns.
+    pub fn first<T>(
+        &mut self,
+        sql: &str,
+        params: &[Param<'_>],
+        map: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self.all(sql, params, map)?.into_iter().next())
+    }
+
+    /// The only row of a query that always has one (an aggregate, an `insert … returning`).
+    ///
+    /// # Errors
+    /// A failing statement, or no row.
+    pub fn one<T>(
+        &mut self,
+        sql: &str,
+        params: &[Param<'_>],
+        map: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.first(sql, params, map)?.ok_or(StoreError::Sql("a statement returned no row".into()))
+    }
+
+    /// Runs `work` so that its failure undoes only what it did itself.
+    ///
+    /// # Errors
+    /// What `work` returns, after undoing; or a failure of the savepoint statements.
+    pub fn savepoint<T, E: From<StoreError>>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
+        self.batch("savepoint unit")?;
+        match work(self) {
+            Ok(value) => {
+                self.batch("release savepoint unit")?;
+                Ok(value)
+            }
+            Err(error) => {
+                self.batch("rollback to savepoint unit")?;
+                self.batch("release savepoint unit")?;
+                Err(error)
+            }
+        }
+    }
+
+    fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
+        let outcome = match self.connection {
+            Connection::Sqlite(connection) => connection.execute_batch(sql),
+            Connection::Postgres(connection) => connection.execute_batch(sql),
+        };
+        self.note(outcome)
+    }
+
+    fn note<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        self.conflict |= matches!(outcome, Err(StoreError::Conflict(_)));
+        outcome
+    }
+}
+
+fn params_none() -> &'static [Param<'static>] {
+    &[]
+}

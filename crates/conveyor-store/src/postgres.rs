@@ -1,0 +1,248 @@
+//! The PostgreSQL engine: logging in, and running statements.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use conveyor_model::Clock;
+use postgres::fallible_iterator::FallibleIterator;
+
+use crate::db::OpenOptions;
+use crate::location::{ServerUrl, SslMode};
+use crate::value::{Param, Row, RowSource};
+use crate::{BUSY_TIMEOUT, StoreError, schema};
+
+pub(crate) struct PgConnection {
+    client: postgres::Client,
+    statements: HashMap<String, postgres::Statement>,
+    location: String,
+    channel: String,
+}
+
+impl PgConnection {
+    pub(crate) fn open(url: &ServerUrl, location: String, options: &OpenOptions) -> Result<Self, StoreError> {
+        let mut config = url.config.clone();
+        // One schema, one time zone, and the same patience with locks as on SQLite.
+        let kept = config.get_options().unwrap_or("").to_owned();
+        config.options(&format!(
+            "{kept} -c search_path={} -c timezone=UTC -c lock_timeout={}",
+            escape_option(&quote_identifier(&url.schema)),
+            BUSY_TIMEOUT.as_millis(),
+        ));
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(BUSY_TIMEOUT);
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("conveyor");
+        }
+        if config.get_password().is_none() {
+            if let Some(password) = find_password(&config, options) {
+                config.password(password);
+            }
+        }
+        let mut client = log_in(&mut config, url.ssl, &location)?;
+        schema::postgres::prepare(&mut client, &url.schema, &location, options.clock.as_ref(), options.ids.as_ref())?;
+        let channel = format!("conveyor_{}", url.schema);
+        Ok(Self { client, statements: HashMap::new(), location, channel })
+    }
+
+    pub(crate) fn begin(&mut self, writing: bool, clock: &dyn Clock) -> Result<(), StoreError> {
+        self.execute_batch(if writing { "begin" } else { "begin isolation level repeatable read read only" })?;
+        if clock.is_manual() {
+            self.execute_batch(&format!("set local conveyor.now_ms = '{}'", clock.now().as_millis()))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn commit(&mut self, signal: bool) -> Result<(), StoreError> {
+        if signal {
+            self.execute("select pg_notify($1, '')", &[Param::from(self.channel.clone())])?;
+        }
+        self.execute_batch("commit")
+    }
+
+    pub(crate) fn rollback(&mut self) {
+        // A broken connection has rolled back by itself.
+        let _ = self.client.batch_execute("rollback");
+    }
+
+    pub(crate) fn execute_batch(&mut self, sql: &str) -> Result<(), StoreError> {
+        self.client.batch_execute(sql).map_err(|e| StoreError::from_postgres(&e, &self.location))
+    }
+
+    pub(crate) fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, StoreError> {
+        let statement = self.prepare(sql)?;
+        let params: Vec<_> = params.iter().map(|p| p as &(dyn postgres::types::ToSql + Sync)).collect();
+        self.client.execute(&statement, &params).map_err(|e| StoreError::from_postgres(&e, &self.location))
+    }
+
+    pub(crate) fn each<E: From<StoreError>>(
+        &mut self,
+        sql: &str,
+        params: &[Param<'_>],
+        each: &mut dyn FnMut(&Row<'_>) -> Result<(), E>,
+        conflict: &mut bool,
+    ) -> Result<(), E> {
+        let statement = self.prepare(sql).inspect_err(|e| *conflict |= matches!(e, StoreError::Conflict(_)))?;
+        let location = &self.location;
+        let mut wrap = |error: postgres::Error| {
+            let error = StoreError::from_postgres(&error, location);
+            *conflict |= matches!(error, StoreError::Conflict(_));
+            error
+        };
+        let mut rows = self.client.query_raw(&statement, params).map_err(&mut wrap)?;
+        while let Some(row) = rows.next().map_err(&mut wrap)? {
+            each(&Row(RowSource::Postgres(&row)))?;
+        }
+        Ok(())
+    }
+
+    /// Begins to receive the wake-ups of other connections.
+    pub(crate) fn listen(&mut self) -> Result<(), StoreError> {
+        let channel = quote_identifier(&self.channel);
+        self.execute_batch(&format!("listen {channel}"))
+    }
+
+    /// Waits for a wake-up of another connection; `false` when `timeout` passed without one.
+    pub(crate) fn wait_for_wakeup(&mut self, timeout: Duration) -> Result<bool, StoreError> {
+        if self.client.is_closed() {
+            let reason = "the connection was closed by the server".into();
+            return Err(StoreError::Unreachable { location: self.location.clone(), reason });
+        }
+        let mut notifications = self.client.notifications();
+        let mut arrivals = notifications.timeout_iter(timeout);
+        let woken = arrivals.next().map_err(|e| StoreError::from_postgres(&e, &self.location))?.is_some();
+        drop(arrivals);
+        // Several commits make one wake-up.
+        while notifications.iter().next().map_err(|e| StoreError::from_postgres(&e, &self.location))?.is_some() {}
+        Ok(woken)
+    }
+
+    fn prepare(&mut self, sql: &str) -> Result<postgres::Statement, StoreError> {
+        if let Some(statement) = self.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement =
+            self.client.prepare(sql).map_err(|e| StoreError::from_postgres(&e, &self.location))?;
+        self.statements.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+}
+
+/// A schema or channel name as SQL text.
+pub(crate) fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Spaces and backslashes inside one `-c` option are escaped for the server's option parser.
+fn escape_option(value: &str) -> String {
+    value.replace('\\', "\\\\").replace(' ', "\\ ")
+}
+
+fn log_in(config: &mut postgres::Config, ssl: SslMode, location: &str) -> Result<postgres::Client, StoreError> {
+    let wrap = |error: postgres::Error| StoreError::from_postgres(&error, location);
+    let only_sockets = config.get_hosts().iter().all(|host| matches!(host, postgres::config::Host::Unix(_)));
+    if only_sockets || ssl == SslMode::Disable {
+        config.ssl_mode(postgres::config::SslMode::Disable);
+        return config.connect(postgres::NoTls).map_err(wrap);
+    }
+    connect_with_tls(config, ssl, location)
+}
+
+#[cfg(feature = "tls")]
+fn connect_with_tls(config: &mut postgres::Config, ssl: SslMode, location: &str) -> Result<postgres::Client, StoreError> {
+    use postgres::config::SslMode as Mode;
+    config.ssl_mode(if ssl == SslMode::Prefer { Mode::Prefer } else { Mode::Require });
+    let tls = crate::tls::connector(ssl)?;
+    config.connect(tls).map_err(|e| StoreError::from_postgres(&e, location))
+}
+
+#[cfg(not(feature = "tls"))]
+fn connect_with_tls(config: &mut postgres::Config, ssl: SslMode, location: &str) -> Result<postgres::Client, StoreError> {
+    if ssl != SslMode::Prefer {
+        return Err(StoreError::Url { reason: "this program was built without TLS; use sslmode=disable".into() });
+    }
+    config.ssl_mode(postgres::config::SslMode::Disable);
+    config.connect(postgres::NoTls).map_err(|e| StoreError::from_postgres(&e, location))
+}
+
+fn find_password(config: &postgres::Config, options: &OpenOptions) -> Option<String> {
+    if let Some(password) = &options.server_password {
+        return Some(password.clone());
+    }
+    password_from_file(options.password_file.as_deref()?, config)
+}
+
+/// Looks a password up in a libpq password file (`host:port:database:user:password` lines, `*`
+/// matches anything, `\` escapes). A file that others may read is ignored, as libpq does.
+fn password_from_file(path: &Path, config: &postgres::Config) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let meta = std::fs::metadata(path).ok()?;
+    if !meta.is_file() || meta.permissions().mode() & 0o077 != 0 {
+        return None;
+    }
+    let host = config.get_hosts().first().map(|host| match host {
+        postgres::config::Host::Tcp(name) => name.clone(),
+        postgres::config::Host::Unix(_) => "localhost".to_owned(),
+    })?;
+    let user = config.get_user().unwrap_or("");
+    let wanted = [
+        host,
+        config.get_ports().first().copied().unwrap_or(5432).to_string(),
+        config.get_dbname().unwrap_or(user).to_owned(),
+        user.to_owned(),
+    ];
+    let text = std::fs::read_to_string(path).ok()?;
+    text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
+        let fields = split_fields(line);
+        let [pattern @ .., password] = fields.as_slice() else { return None };
+        let fits = pattern.len() == wanted.len()
+            && pattern.iter().zip(&wanted).all(|(pattern, value)| pattern == "*" || pattern == value);
+        fits.then(|| password.clone())
+    })
+}
+
+fn split_fields(line: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut letters = line.chars();
+    while let Some(letter) = letters.next() {
+        let kept = match letter {
+            ':' if fields.len() < 5 => {
+                fields.push(String::new());
+                continue;
+            }
+            '\\' => letters.next(),
+            other => Some(other),
+        };
+        if let (Some(field), Some(kept)) = (fields.last_mut(), kept) {
+            field.push(kept);
+        }
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_password_file_is_read_like_libpq_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pgpass");
+        std::fs::write(&path, "# comment\nother:5432:x:ann:no\ndb:*:ledger:ann:se\\:cret\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let config: postgres::Config = "postgres://ann@db/ledger".parse().unwrap();
+        assert_eq!(password_from_file(&path, &config).as_deref(), Some("se:cret"));
+        let stranger: postgres::Config = "postgres://bob@db/ledger".parse().unwrap();
+        assert_eq!(password_from_file(&path, &stranger), None);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(password_from_file(&path, &config), None, "readable by others: ignored");
+    }
+
+    #[test]
+    fn identifiers_are_quoted() {
+        assert_eq!(quote_identifier("team\"a"), "\"team\"\"a\"");
+    }
+}

@@ -1,0 +1,192 @@
+//! The SQLite engine: opening a file safely, and running statements on it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use conveyor_model::{Clock, Timestamp};
+use rusqlite::functions::FunctionFlags;
+
+use crate::db::{Access, OpenOptions};
+use crate::value::{Param, Row, RowSource};
+use crate::{BUSY_TIMEOUT, StoreError, schema};
+
+pub(crate) struct SqliteConnection {
+    raw: rusqlite::Connection,
+    path: PathBuf,
+}
+
+/// Statements kept prepared per connection; more than any one command uses.
+const CACHED_STATEMENTS: usize = 128;
+
+/// Page cache for bulk work, in KiB (SQLite's sign convention): 16 MiB keeps the whole process of
+/// an ingest below its memory bar and was no slower than 64 MiB.
+const BULK_CACHE: i64 = -16_384;
+
+impl SqliteConnection {
+    pub(crate) fn open(path: &Path, access: Access, options: &OpenOptions) -> Result<Self, StoreError> {
+        create_file(path)?;
+        let wrap = |error: rusqlite::Error| StoreError::from_sqlite(&error, path);
+        let mut raw = rusqlite::Connection::open_with_flags(
+            path,
+            rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )
+        .map_err(wrap)?;
+        // Before anything else touches the file: several processes may be creating it right now.
+        raw.busy_timeout(BUSY_TIMEOUT).map_err(wrap)?;
+        // A file that is refused below must stay as it is, so closing must not checkpoint it.
+        let no_checkpoint = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        raw.set_db_config(no_checkpoint, true).map_err(wrap)?;
+        let found = schema::sqlite::identify(&raw, path)?;
+        raw.set_db_config(no_checkpoint, false).map_err(wrap)?;
+        switch_on(&raw, path)?;
+        raw.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+        register_functions(&raw, &options.clock).map_err(wrap)?;
+        schema::sqlite::prepare(&mut raw, path, found, options.clock.as_ref(), options.ids.as_ref())?;
+        if access == Access::Write {
+            schema::sqlite::ensure_additions(&mut raw, path, options.clock.as_ref())?;
+        }
+        Ok(Self { raw, path: path.to_owned() })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn raw(&self) -> &rusqlite::Connection {
+        &self.raw
+    }
+
+    pub(crate) fn use_bulk_cache(&mut self) -> Result<(), StoreError> {
+        self.raw.pragma_update(None, "cache_size", BULK_CACHE).map_err(|e| self.wrap(&e))
+    }
+
+    pub(crate) fn begin(&mut self, writing: bool) -> Result<(), StoreError> {
+        if !writing {
+            return self.execute_batch("begin");
+        }
+        // SQLite's own busy handler sleeps up to 100 ms between looks, which starves a writer
+        // among many; short even sleeps keep ten processes on one file moving.
+        let deadline = Instant::now() + BUSY_TIMEOUT;
+        self.set_busy_timeout(Duration::ZERO)?;
+        let outcome = loop {
+            match self.execute_batch("begin immediate") {
+                Err(StoreError::Busy { .. }) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_micros(700));
+                }
+                outcome => break outcome,
+            }
+        };
+        self.set_busy_timeout(BUSY_TIMEOUT)?;
+        outcome
+    }
+
+    fn set_busy_timeout(&self, timeout: Duration) -> Result<(), StoreError> {
+        self.raw.busy_timeout(timeout).map_err(|e| self.wrap(&e))
+    }
+
+    pub(crate) fn rollback(&mut self) {
+        // Some failures have already ended the transaction; then there is nothing to undo.
+        if !self.raw.is_autocommit() {
+            let _ = self.raw.execute_batch("rollback");
+        }
+    }
+
+    pub(crate) fn execute_batch(&mut self, sql: &str) -> Result<(), StoreError> {
+        let mut statement = self.raw.prepare_cached(sql).map_err(|e| self.wrap(&e))?;
+        statement.execute([]).map(|_| ()).map_err(|e| self.wrap(&e))
+    }
+
+    pub(crate) fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, StoreError> {
+        let mut statement = self.raw.prepare_cached(sql).map_err(|e| self.wrap(&e))?;
+        let touched = statement.execute(rusqlite::params_from_iter(params)).map_err(|e| self.wrap(&e))?;
+        Ok(touched as u64)
+    }
+
+    pub(crate) fn each<E: From<StoreError>>(
+        &mut self,
+        sql: &str,
+        params: &[Param<'_>],
+        each: &mut dyn FnMut(&Row<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut statement = self.raw.prepare_cached(sql).map_err(|e| self.wrap(&e))?;
+        let mut rows = statement.query(rusqlite::params_from_iter(params)).map_err(|e| self.wrap(&e))?;
+        while let Some(row) = rows.next().map_err(|e| self.wrap(&e))? {
+            each(&Row(RowSource::Sqlite(row)))?;
+        }
+        Ok(())
+    }
+
+    /// A number that differs from the last look exactly when another connection has committed.
+    pub(crate) fn data_version(&self) -> Result<i64, StoreError> {
+        let mut statement = self.raw.prepare_cached("pragma data_version").map_err(|e| self.wrap(&e))?;
+        statement.query_row([], |row| row.get(0)).map_err(|e| self.wrap(&e))
+    }
+
+    fn wrap(&self, error: &rusqlite::Error) -> StoreError {
+        StoreError::from_sqlite(error, &self.path)
+    }
+}
+
+/// Makes the file if it is missing: exclusively, readable by its owner alone, in directories that
+/// are likewise. Existing modes stay as they are.
+fn create_file(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    let failed = |error: std::io::Error| StoreError::Open { path: path.to_owned(), reason: error.to_string() };
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_file() => return Ok(()),
+        Ok(_) => return Err(StoreError::Open { path: path.to_owned(), reason: "not a regular file".into() }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    if let Some(parent) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
+    }
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Foreign keys and write-ahead log, each verified to have taken effect.
+fn switch_on(raw: &rusqlite::Connection, path: &Path) -> Result<(), StoreError> {
+    let wrap = |error: rusqlite::Error| StoreError::from_sqlite(&error, path);
+    raw.pragma_update(None, "foreign_keys", true).map_err(wrap)?;
+    let enforced: bool = raw.pragma_query_value(None, "foreign_keys", |row| row.get(0)).map_err(wrap)?;
+    if !enforced {
+        return Err(StoreError::Sql("this SQLite cannot enforce foreign keys".into()));
+    }
+    // Changing the journal mode does not go through the busy handler, so the wait is ours.
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        let mode = raw.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0));
+        match mode.map_err(wrap) {
+            Ok(mode) if mode == "wal" => return Ok(()),
+            Ok(mode) => {
+                let reason = format!("journal mode stays {mode}: the file system does not allow a write-ahead log");
+                return Err(StoreError::Open { path: path.to_owned(), reason });
+            }
+            Err(StoreError::Busy { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The three functions that PostgreSQL has in its schema: the clock inside statements.
+fn register_functions(raw: &rusqlite::Connection, clock: &Arc<dyn Clock>) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8;
+    let now = Arc::clone(clock);
+    raw.create_scalar_function("conveyor_now", 0, flags, move |_| Ok(now.now().to_ms_text()))?;
+    let now = Arc::clone(clock);
+    raw.create_scalar_function("conveyor_after", 1, flags, move |context| {
+        Ok(now.now().lease_end(context.get::<i64>(0)?).to_s_text())
+    })?;
+    let pure = flags | FunctionFlags::SQLITE_DETERMINISTIC;
+    raw.create_scalar_function("conveyor_ms", 1, pure, |context| {
+        let text = context.get::<Option<String>>(0)?;
+        Ok(text.as_deref().and_then(Timestamp::parse).map(Timestamp::as_millis))
+    })
+}

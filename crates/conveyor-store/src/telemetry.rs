@@ -1,0 +1,245 @@
+//! Telemetry: the searchable record of what happened. Every event has a twin in the search
+//! table, written in the same transaction.
+
+use conveyor_model::records::{Object, TelemetryEvent};
+use conveyor_model::{Actor, IdPrefix, Severity, json};
+use serde_json::Value;
+
+use crate::dialect::Engine;
+use crate::{Row, StoreError, Tx, params, search};
+
+/// The event that a watching dispatcher writes once per iteration: its lease.
+pub const WATCH_HEARTBEAT: &str = "dispatch_watch_heartbeat";
+
+/// An event about to be written.
+pub struct Emit<'a> {
+    /// Set when the event belongs to a run.
+    pub run_id: Option<&'a str>,
+    /// Set when a task is known.
+    pub task_id: Option<&'a str>,
+    /// Who caused it.
+    pub actor: Actor,
+    /// Lower-case words joined by `_`.
+    pub event_type: &'a str,
+    /// How it went.
+    pub severity: Severity,
+    /// One short sentence naming the object; no message contents.
+    pub summary: String,
+    /// Ids and names that tie this event to others: a JSON object.
+    pub correlation: Value,
+    /// Facts about the event: a JSON object.
+    pub attributes: Value,
+    /// Whether the time is written in whole seconds, as some chapters demand.
+    pub whole_seconds: bool,
+}
+
+impl<'a> Emit<'a> {
+    /// An event with severity `info`, millisecond time, and no run or task.
+    #[must_use]
+    pub fn info(actor: Actor, event_type: &'a str, summary: String, correlation: Value, attributes: Value) -> Self {
+        Self {
+            run_id: None,
+            task_id: None,
+            actor,
+            event_type,
+            severity: Severity::Info,
+            summary,
+            correlation,
+            attributes,
+            whole_seconds: false,
+        }
+    }
+
+    /// The same event, of a task.
+    #[must_use]
+    pub fn of_task(mut self, task_id: Option<&'a str>) -> Self {
+        self.task_id = task_id;
+        self
+    }
+
+    /// The same event with another severity.
+    #[must_use]
+    pub fn severity(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+
+    /// The same event with its time in whole seconds.
+    #[must_use]
+    pub fn in_whole_seconds(mut self) -> Self {
+        self.whole_seconds = true;
+        self
+    }
+}
+
+/// Writes an event and its search twin; gives the event's id.
+///
+/// # Errors
+/// A failing statement.
+pub fn emit(tx: &mut Tx<'_>, event: &Emit<'_>) -> Result<String, StoreError> {
+    let id = tx.fresh_id(IdPrefix::Telemetry);
+    let now = tx.now()?;
+    let timestamp = if event.whole_seconds { now.to_s_text() } else { now.to_ms_text() };
+    let attributes = json::compact(&event.attributes);
+    tx.execute(
+        "insert into telemetry_events (id, run_id, task_id, timestamp, actor, event_type, severity, summary, \
+         correlation_json, attributes_json) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        params![
+            &id,
+            event.run_id,
+            event.task_id,
+            timestamp,
+            event.actor.as_str(),
+            event.event_type,
+            event.severity.as_str(),
+            &event.summary,
+            json::compact(&event.correlation),
+            &attributes,
+        ],
+    )?;
+    index(tx, &id, event, &attributes)?;
+    Ok(id)
+}
+
+fn index(tx: &mut Tx<'_>, id: &str, event: &Emit<'_>, attributes: &str) -> Result<(), StoreError> {
+    let actor = event.actor.as_str();
+    match tx.engine() {
+        Engine::Sqlite => tx.execute(
+            "insert into telemetry_events_fts (event_id, task_id, run_id, actor, event_type, summary, attributes) \
+             values ($1, $2, $3, $4, $5, $6, $7)",
+            params![id, event.task_id, event.run_id, actor, event.event_type, &event.summary, attributes],
+        )?,
+        Engine::Postgres => tx.execute(
+            "insert into telemetry_events_fts (event_id, task_id, run_id, actor, event_type, summary, attributes, \
+             search_text) values ($1, $2, $3, $4, $5, $6, $7, $8)",
+            params![
+                id,
+                event.task_id,
+                event.run_id,
+                actor,
+                event.event_type,
+                &event.summary,
+                attributes,
+                search::document(&event.summary, attributes),
+            ],
+        )?,
+    };
+    Ok(())
+}
+
+const COLUMNS: &str = "id, run_id, task_id, timestamp, actor, event_type, severity, summary, correlation_json, \
+                       attributes_json";
+
+fn from_row(row: &Row<'_>) -> Result<TelemetryEvent, StoreError> {
+    Ok(TelemetryEvent {
+        id: row.text(0)?,
+        run_id: row.opt_text(1)?,
+        task_id: row.opt_text(2)?,
+        timestamp: row.text(3)?,
+        actor: row.text(4)?,
+        event_type: row.text(5)?,
+        severity: row.text(6)?,
+        summary: row.text(7)?,
+        correlation: row.object(8)?,
+        attributes: row.object(9)?,
+    })
+}
+
+/// The event with this id.
+///
+/// # Errors
+/// A failing statement.
+pub fn find(tx: &mut Tx<'_>, id: &str) -> Result<Option<TelemetryEvent>, StoreError> {
+    tx.first(&format!("select {COLUMNS} from telemetry_events where id = $1"), params![id], from_row)
+}
+
+/// Events whose summary or attributes hold every term of `text`, or whose type is exactly `text`;
+/// oldest first, at most `limit`. A blank text finds nothing.
+///
+/// # Errors
+/// A failing statement.
+pub fn search(tx: &mut Tx<'_>, text: &str, limit: i64) -> Result<Vec<TelemetryEvent>, StoreError> {
+    let mut found = match search::query(text, tx.engine()) {
+        // The limit is taken before the rows are read: a frequent word must not read them all.
+        Some(query) => tx.all(
+            &format!(
+                "select {COLUMNS} from telemetry_events where id in \
+                 (select event_id from telemetry_events_fts where {{search_matches}}) \
+                 order by timestamp, rowid limit $2"
+            ),
+            params![query, limit],
+            from_row,
+        )?,
+        None => Vec::new(),
+    };
+    if search::is_one_word(text) {
+        let by_type = tx.all(
+            &format!("select {COLUMNS} from telemetry_events where event_type = $1 order by timestamp, rowid limit $2"),
+            params![text, limit],
+            from_row,
+        )?;
+        found = merge(found, by_type, usize::try_from(limit).unwrap_or(usize::MAX));
+    }
+    Ok(found)
+}
+
+/// Joins two lists that are each ordered by time into one of at most `limit` distinct events.
+fn merge(left: Vec<TelemetryEvent>, right: Vec<TelemetryEvent>, limit: usize) -> Vec<TelemetryEvent> {
+    let known: std::collections::HashSet<String> = left.iter().map(|event| event.id.clone()).collect();
+    let mut merged = left;
+    merged.extend(right.into_iter().filter(|event| !known.contains(&event.id)));
+    merged.sort_by(|a, b| a.timestamp.cmp(&b.timestamp));
+    merged.truncate(limit);
+    merged
+}
+
+/// The newest life sign of a dispatcher; of any dispatcher when `dispatcher` is `None`.
+/// Gives (dispatcher id, time as stored). Dry runs are no life sign.
+///
+/// # Errors
+/// A failing statement.
+pub fn newest_heartbeat(tx: &mut Tx<'_>, dispatcher: Option<&str>) -> Result<Option<(String, String)>, StoreError> {
+    // Dry runs are skipped here, a handful of rows at a time, so that no run of them makes this a scan.
+    const PAGE: usize = 20;
+    let mut seen = 0;
+    loop {
+        let page = heartbeat_page(tx, dispatcher, PAGE, seen)?;
+        let read = page.len();
+        for (timestamp, correlation, attributes) in page {
+            let living = attributes.get("dry_run").and_then(Value::as_bool) != Some(true);
+            if let (true, Some(id)) = (living, correlation.get("dispatcher_id").and_then(Value::as_str)) {
+                return Ok(Some((id.to_owned(), timestamp)));
+            }
+        }
+        if read < PAGE {
+            return Ok(None);
+        }
+        seen += read;
+    }
+}
+
+fn heartbeat_page(
+    tx: &mut Tx<'_>,
+    dispatcher: Option<&str>,
+    limit: usize,
+    offset: usize,
+) -> Result<Vec<(String, Object, Object)>, StoreError> {
+    let map = |row: &Row<'_>| Ok((row.text(0)?, row.object(1)?, row.object(2)?));
+    let (limit, offset) = (limit as i64, offset as i64);
+    match dispatcher {
+        Some(id) => tx.all(
+            "select timestamp, correlation_json, attributes_json from telemetry_events \
+             where event_type = 'dispatch_watch_heartbeat' and {heartbeat_dispatcher} = $1 \
+             and actor = 'dispatch' order by timestamp desc limit $2 offset $3",
+            params![id, limit, offset],
+            map,
+        ),
+        None => tx.all(
+            "select timestamp, correlation_json, attributes_json from telemetry_events \
+             where event_type = 'dispatch_watch_heartbeat' and actor = 'dispatch' \
+             order by timestamp desc limit $1 offset $2",
+            params![limit, offset],
+            map,
+        ),
+    }
+}

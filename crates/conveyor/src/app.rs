@@ -1,0 +1,126 @@
+//! One run: which command, with which arguments, on which ledger.
+
+use std::ffi::OsString;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use conveyor_core::Cx;
+use conveyor_store::{Access, Db, Location, OpenOptions};
+
+use crate::commands::{self, DbPath};
+use crate::failure::Failure;
+use crate::grammar::{self, Request};
+use crate::out::Out;
+use crate::{Host, help};
+
+/// What a command works with.
+pub struct App<'h> {
+    /// The surroundings.
+    pub host: &'h mut Host,
+}
+
+pub(crate) fn run(arguments: &[OsString], host: &mut Host) -> Result<(), Failure> {
+    let program = help::program_name(arguments.first(), host);
+    let mut rest = arguments.get(1..).unwrap_or_default();
+    if rest.first().is_some_and(|first| first == "--ts-runtime") {
+        rest = &rest[1..];
+    }
+    let first = rest.first().map(|first| first.to_string_lossy().into_owned());
+    let name = match first.as_deref() {
+        None | Some("-h" | "--help") => return Out::new(host).raw(&help::overview(program)),
+        Some("-V" | "--version") => {
+            return Out::new(host).line(&format!("conveyor {}", env!("CARGO_PKG_VERSION")));
+        }
+        Some(name) => name.to_owned(),
+    };
+    let Some(spec) = commands::find(&name) else { return Err(unknown_command(program, &name)) };
+    let tree = help::command_tree(spec, program);
+    match grammar::parse(tree.clone(), &rest[1..])? {
+        Request::Help => {
+            let text = help::of_command(tree, host.stdout_is_terminal);
+            Out::new(host).raw(&text)
+        }
+        Request::Run(matches) => (spec.run)(&matches, &mut App { host }),
+    }
+}
+
+fn unknown_command(program: &str, name: &str) -> Failure {
+    let names = commands::COMMANDS.iter().flat_map(|spec| spec.names());
+    let advice = grammar::closest(name, names)
+        .map_or_else(|| format!("see `{program} --help`"), |near| format!("did you mean `{program} {near}`?"));
+    Failure::usage(format!("unknown command {name:?}: {advice}"))
+}
+
+impl App<'_> {
+    /// Standard output.
+    pub fn out(&mut self) -> Out<'_> {
+        Out::new(self.host)
+    }
+
+    /// Opens the ledger that `--path`, the environment or the state root names.
+    ///
+    /// # Errors
+    /// A malformed URL, or a ledger that cannot be opened.
+    pub fn open(&mut self, db: &DbPath, access: Access) -> Result<Cx, Failure> {
+        let location = self.location(db)?;
+        let environment = &self.host.environment;
+        let options = OpenOptions {
+            clock: Arc::clone(&self.host.clock),
+            ids: Arc::clone(&self.host.ids),
+            server_password: environment.server_password.clone(),
+            password_file: environment.password_file.clone(),
+        };
+        let db = Db::open(&location, access, options)?;
+        Ok(Cx { db, cwd: self.host.cwd.clone(), parent_pid: self.host.parent_pid })
+    }
+
+    fn location(&self, db: &DbPath) -> Result<Location, Failure> {
+        let environment = &self.host.environment;
+        if let Some(given) = db.path.as_ref().or(environment.database_url.as_ref()) {
+            if Location::is_server_url(given) {
+                return Ok(Location::server(given)?);
+            }
+            return Ok(Location::File(self.absolute(given)));
+        }
+        let state_root = environment.state_root.as_deref().unwrap_or(".codex-workers");
+        Ok(Location::File(self.absolute(state_root).join("workerctl.db")))
+    }
+
+    /// A path as the user means it: `~` is the home directory, relative to the current directory,
+    /// `.` and `..` resolved by name (symbolic links are not followed).
+    #[must_use]
+    pub fn absolute(&self, given: &str) -> PathBuf {
+        let home = self.host.environment.home.as_deref();
+        let expanded = match (given, given.strip_prefix("~/"), home) {
+            ("~", _, Some(home)) => home.to_owned(),
+            (_, Some(below), Some(home)) => home.join(below),
+            _ => PathBuf::from(given),
+        };
+        lexically_absolute(&self.host.cwd.join(expanded))
+    }
+}
+
+fn lexically_absolute(path: &Path) -> PathBuf {
+    let mut result = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                result.pop();
+            }
+            Component::Normal(name) => result.push(name),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_resolved_by_name() {
+        assert_eq!(lexically_absolute(Path::new("/a/./b/../c//d/")), Path::new("/a/c/d"));
+        assert_eq!(lexically_absolute(Path::new("/../x")), Path::new("/x"));
+    }
+}

@@ -1,0 +1,5 @@
+//! The same program under its old name.
+
+fn main() -> std::process::ExitCode {
+    conveyor::main()
+}

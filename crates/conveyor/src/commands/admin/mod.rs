@@ -1,0 +1,3 @@
+//! The ledger itself and the shell.
+
+pub mod completions;

@@ -1,0 +1,1 @@
+//! Agents that live in an app: leases and wake-ups.

@@ -1,0 +1,138 @@
+//! The command table. To add a command, write its file and name it in [`COMMANDS`]: help groups,
+//! completions, man pages and the reference come from there.
+
+pub mod admin;
+pub mod app_loop;
+pub mod queue;
+pub mod sessions;
+pub mod tasks;
+
+use crate::app::App;
+use crate::failure::Failure;
+
+/// Every command, in the order of the help.
+pub const COMMANDS: &[CommandSpec] = &[
+    spec::<tasks::tasks::Tasks>(),
+    spec::<admin::completions::Completions>(),
+];
+
+/// Where a command stands in the help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Tasks and who works on them.
+    Tasks,
+    /// Registered sessions and what they wrote.
+    Sessions,
+    /// Messages, the dispatcher and inboxes.
+    Queue,
+    /// Agents that live in an app: leases and wake-ups.
+    AppLoop,
+    /// The ledger itself and the shell.
+    Admin,
+}
+
+impl Group {
+    /// Every group, in the order of the help.
+    pub const ALL: &'static [Self] = &[Self::Tasks, Self::Sessions, Self::Queue, Self::AppLoop, Self::Admin];
+
+    /// The heading in the help.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Tasks => "Tasks and bindings",
+            Self::Sessions => "Sessions",
+            Self::Queue => "Messages: queue, dispatcher, inboxes",
+            Self::AppLoop => "App loops: heartbeats and wake-ups",
+            Self::Admin => "Ledger and shell",
+        }
+    }
+}
+
+/// One command: arguments to operation to output.
+pub trait Subcommand: clap::Args {
+    /// What the user types.
+    const NAME: &'static str;
+    /// Other names for the same.
+    const ALIASES: &'static [&'static str] = &[];
+    /// Where it stands in the help.
+    const GROUP: Group;
+    /// What it does: imperative, one line, no full stop.
+    const ABOUT: &'static str;
+    /// What a newcomer must know, and at least one complete example.
+    const HELP: &'static str;
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// Whatever makes it fail.
+    fn run(self, app: &mut App<'_>) -> Result<(), Failure>;
+}
+
+/// A row of the command table.
+pub struct CommandSpec {
+    /// What the user types.
+    pub name: &'static str,
+    /// Other names for the same.
+    pub aliases: &'static [&'static str],
+    /// Where it stands in the help.
+    pub group: Group,
+    /// What it does, in one line.
+    pub about: &'static str,
+    /// What a newcomer must know, with an example.
+    pub help: &'static str,
+    pub(crate) args: fn(clap::Command) -> clap::Command,
+    pub(crate) run: fn(&clap::ArgMatches, &mut App<'_>) -> Result<(), Failure>,
+}
+
+impl CommandSpec {
+    /// The name and its aliases.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+}
+
+const fn spec<C: Subcommand>() -> CommandSpec {
+    CommandSpec {
+        name: C::NAME,
+        aliases: C::ALIASES,
+        group: C::GROUP,
+        about: C::ABOUT,
+        help: C::HELP,
+        args: C::augment_args,
+        run: |matches, app| {
+            let command = C::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string()))?;
+            command.run(app)
+        },
+    }
+}
+
+/// The command with this name or alias.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static CommandSpec> {
+    COMMANDS.iter().find(|spec| spec.names().any(|known| known == name))
+}
+
+/// Which ledger: shared by every command that touches it.
+#[derive(clap::Args)]
+pub struct DbPath {
+    /// The ledger: a file, or a postgres:// URL [default: $CONVEYOR_DATABASE_URL, else
+    /// workerctl.db in the state root]
+    #[arg(long, value_name = "FILE|URL", help_heading = "Common options")]
+    pub path: Option<String>,
+}
+
+/// `--json` on a command that has a text form.
+#[derive(clap::Args)]
+pub struct JsonFlag {
+    /// Print JSON instead of text
+    #[arg(long, help_heading = "Common options")]
+    pub json: bool,
+}
+
+/// `--json` on a command whose output is JSON anyway: accepted, without effect.
+#[derive(clap::Args)]
+pub struct JsonAlways {
+    /// Accepted; the output is JSON anyway
+    #[arg(long = "json", help_heading = "Common options")]
+    _json: bool,
+}

@@ -1,0 +1,1 @@
+//! Messages: the queue, the dispatcher and inboxes.

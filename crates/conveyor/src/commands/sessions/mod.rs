@@ -1,0 +1,1 @@
+//! Registered sessions and what they wrote.

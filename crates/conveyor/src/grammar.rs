@@ -1,0 +1,163 @@
+//! The command line's grammar: options and positionals in any order, `--name value` and
+//! `--name=value`, values that may begin with one dash but not with two.
+//!
+//! clap gets arguments brought into one unambiguous form and checks what is left: required
+//! arguments, values, conflicts. Every refusal is one line.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::failure::Failure;
+
+/// What a command line asks for.
+pub(crate) enum Request {
+    /// Help on the command.
+    Help,
+    /// To run it with these arguments.
+    Run(clap::ArgMatches),
+}
+
+/// Reads the arguments after the command's name.
+pub(crate) fn parse(tree: clap::Command, arguments: &[OsString]) -> Result<Request, Failure> {
+    let mut tree = tree;
+    tree.build();
+    let name = tree.get_name().to_owned();
+    let Some(normal) = normalise(&tree, &name, arguments)? else { return Ok(Request::Help) };
+    match tree.clone().no_binary_name(true).try_get_matches_from(normal) {
+        Ok(matches) => Ok(Request::Run(matches)),
+        Err(error) => Err(Failure::Usage(explain(&name, &tree, &error))),
+    }
+}
+
+/// Options first, each with its value attached, then `--`, then positionals. `None`: help.
+fn normalise(tree: &clap::Command, name: &str, arguments: &[OsString]) -> Result<Option<Vec<String>>, Failure> {
+    let (mut options, mut positionals) = (Vec::new(), Vec::new());
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let argument = text(argument)?;
+        if argument == "-h" || argument == "--help" {
+            return Ok(None);
+        }
+        let Some(body) = argument.strip_prefix("--").filter(|body| !body.is_empty()) else {
+            positionals.push(argument.to_owned());
+            continue;
+        };
+        let (long, inline) = body.split_once('=').map_or((body, None), |(long, value)| (long, Some(value)));
+        let Some(option) = find_option(tree, long) else { return Err(unknown_option(tree, name, long)) };
+        let canonical = option.get_long().unwrap_or(long);
+        if !option.get_action().takes_values() {
+            if inline.is_some() {
+                return Err(Failure::usage(format!("--{long} takes no value")));
+            }
+            options.push(format!("--{canonical}"));
+            continue;
+        }
+        let value = match inline {
+            Some(value) => Some(value),
+            None => rest.next().map(text).transpose()?.filter(|value| !value.starts_with("--")),
+        };
+        let value = value
+            .filter(|value| !value.is_empty())
+            .ok_or_else(|| Failure::usage(format!("--{long} requires a value")))?;
+        options.push(format!("--{canonical}={value}"));
+    }
+    if let Some(surplus) = positionals.get(tree.get_positionals().count()) {
+        let help = format!("see `conveyor {name} --help`");
+        return Err(Failure::usage(format!("unexpected argument {surplus:?} for `{name}`: {help}")));
+    }
+    options.push("--".into());
+    options.extend(positionals);
+    Ok(Some(options))
+}
+
+fn text(argument: &OsString) -> Result<&str, Failure> {
+    argument
+        .to_str()
+        .ok_or_else(|| Failure::usage(format!("argument {:?} is not valid UTF-8", argument.to_string_lossy())))
+}
+
+fn find_option<'t>(tree: &'t clap::Command, long: &str) -> Option<&'t clap::Arg> {
+    tree.get_arguments().find(|option| {
+        option.get_long() == Some(long)
+            || option.get_all_aliases().is_some_and(|aliases| aliases.contains(&long))
+    })
+}
+
+fn unknown_option(tree: &clap::Command, name: &str, long: &str) -> Failure {
+    let known = tree.get_arguments().filter_map(clap::Arg::get_long);
+    let advice = closest(long, known)
+        .map_or_else(|| format!("see `conveyor {name} --help`"), |near| format!("did you mean --{near}?"));
+    Failure::usage(format!("unknown option --{long} for `{name}`: {advice}"))
+}
+
+/// The candidate that a mistyped word most likely means.
+pub(crate) fn closest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+    // The similarity below which a suggestion confuses more than it helps (clap uses the same).
+    const LIKELY: f64 = 0.7;
+    candidates
+        .map(|candidate| (strsim::jaro(word, candidate), candidate))
+        .filter(|(similarity, _)| *similarity > LIKELY)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// One line for what clap found wrong.
+fn explain(name: &str, tree: &clap::Command, error: &clap::Error) -> String {
+    let one = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        _ => String::new(),
+    };
+    let many = |kind| match error.get(kind) {
+        Some(ContextValue::Strings(texts)) => texts.clone(),
+        Some(ContextValue::String(text)) => vec![text.clone()],
+        _ => Vec::new(),
+    };
+    let option = option_name(&one(ContextKind::InvalidArg));
+    match error.kind() {
+        ErrorKind::MissingRequiredArgument => {
+            let missing: Vec<String> =
+                many(ContextKind::InvalidArg).iter().map(|argument| describe_missing(tree, argument)).collect();
+            format!("`{name}` needs {}: see `conveyor {name} --help`", missing.join(", "))
+        }
+        ErrorKind::ValueValidation => {
+            let rule = std::error::Error::source(error).map_or_else(|| "is not valid".into(), ToString::to_string);
+            format!("{option} {rule}, not {:?}", one(ContextKind::InvalidValue))
+        }
+        ErrorKind::InvalidValue => {
+            let valid = many(ContextKind::ValidValue).join(", ");
+            format!("{option} must be one of {valid}, not {:?}", one(ContextKind::InvalidValue))
+        }
+        ErrorKind::ArgumentConflict => {
+            let others: Vec<String> = many(ContextKind::PriorArg).iter().map(|other| option_name(other)).collect();
+            if others.iter().all(|other| *other == option) {
+                return format!("{option} can be given only once");
+            }
+            format!("{option} cannot be used together with {}", others.join(", "))
+        }
+        _ => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or("").trim_start_matches("error: ").to_owned();
+            format!("{first}: see `conveyor {name} --help`")
+        }
+    }
+}
+
+/// `--limit <N>` as clap shows it, without the value's name.
+fn option_name(shown: &str) -> String {
+    shown.split([' ', '=']).next().unwrap_or(shown).to_owned()
+}
+
+/// What is missing, as a user calls it: an option by its name with its values, a positional in words.
+fn describe_missing(tree: &clap::Command, shown: &str) -> String {
+    if !shown.starts_with('<') {
+        let long = option_name(shown);
+        let option = tree.get_arguments().find(|option| option.get_long() == long.strip_prefix("--"));
+        let values: Vec<String> = option
+            .map(|option| option.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect())
+            .unwrap_or_default();
+        return if values.is_empty() { long } else { format!("{long} ({})", values.join(" or ")) };
+    }
+    let word = shown.trim_matches(['<', '>', '.']).to_lowercase();
+    format!("a {word}")
+}

@@ -1,0 +1,198 @@
+//! Everything that goes to standard output: JSON with sorted keys, or text lines. No control
+//! sequence from stored text ever reaches a terminal.
+
+use std::borrow::Cow;
+use std::io::Write;
+
+use conveyor_model::json;
+use serde::Serialize;
+
+use crate::Host;
+use crate::failure::Failure;
+
+/// Standard output of one run.
+pub struct Out<'h> {
+    writer: &'h mut dyn Write,
+    terminal: bool,
+}
+
+impl<'h> Out<'h> {
+    pub(crate) fn new(host: &'h mut Host) -> Self {
+        Self { writer: host.stdout.as_mut(), terminal: host.stdout_is_terminal }
+    }
+
+    /// One JSON document: sorted keys, two-space indentation, a final newline.
+    ///
+    /// # Errors
+    /// A reader that went away.
+    pub fn json(&mut self, reply: &impl Serialize) -> Result<(), Failure> {
+        let text = pretty(reply)?;
+        writeln!(self.writer, "{text}")?;
+        Ok(self.writer.flush()?)
+    }
+
+    /// A line of text; control characters in it are shown, not sent.
+    ///
+    /// # Errors
+    /// A reader that went away.
+    pub fn line(&mut self, text: &str) -> Result<(), Failure> {
+        writeln!(self.writer, "{}", printable(text))?;
+        Ok(self.writer.flush()?)
+    }
+
+    /// Text of our own with line ends and, perhaps, colour; printed as it is.
+    ///
+    /// # Errors
+    /// A reader that went away.
+    pub fn raw(&mut self, text: &str) -> Result<(), Failure> {
+        write!(self.writer, "{text}")?;
+        Ok(self.writer.flush()?)
+    }
+
+    /// A JSON array whose elements are written as they come: begin, [`Elements::push`], end.
+    pub fn json_array(&mut self) -> Elements<'_> {
+        Elements { writer: &mut *self.writer, any: false }
+    }
+
+    /// Rows of fields: separated by TABs for programs, aligned under a heading for people.
+    pub fn rows<'a>(&'a mut self, heading: &'a [&'a str]) -> Rows<'a> {
+        Rows { writer: &mut *self.writer, heading, held: self.terminal.then(Vec::new) }
+    }
+}
+
+fn pretty(reply: &impl Serialize) -> Result<String, Failure> {
+    let failed = |error: serde_json::Error| Failure::Operation(std::io::Error::from(error).into());
+    let mut value = serde_json::to_value(reply).map_err(failed)?;
+    json::normalise_numbers(&mut value);
+    serde_json::to_string_pretty(&value).map_err(failed)
+}
+
+/// A JSON array in the making.
+pub struct Elements<'a> {
+    writer: &'a mut dyn Write,
+    any: bool,
+}
+
+impl Elements<'_> {
+    /// Writes the next element.
+    ///
+    /// # Errors
+    /// A reader that went away.
+    pub fn push(&mut self, element: &impl Serialize) -> std::io::Result<()> {
+        let mut value = serde_json::to_value(element)?;
+        json::normalise_numbers(&mut value);
+        let text = serde_json::to_string_pretty(&value)?;
+        let before = if self.any { ",\n  " } else { "[\n  " };
+        self.any = true;
+        write!(self.writer, "{before}{}", text.replace('\n', "\n  "))
+    }
+
+    /// Writes the end of the array.
+    ///
+    /// # Errors
+    /// A reader that went away.
+    pub fn end(self) -> Result<(), Failure> {
+        writeln!(self.writer, "{}", if self.any { "\n]" } else { "[]" })?;
+        Ok(self.writer.flush()?)
+    }
+}
+
+/// Text rows in the making.
+pub struct Rows<'a> {
+    writer: &'a mut dyn Write,
+    heading: &'a [&'a str],
+    /// Kept only for a person's terminal, where columns are aligned at the end.
+    held: Option<Vec<Vec<String>>>,
+}
+
+impl Rows<'_> {
+    /// Writes (or keeps) the next row.
+    ///
+    /// # Errors
+    /// A reader that went away.
+    pub fn push(&mut self, fields: &[&str]) -> std::io::Result<()> {
+        let fields = fields.iter().map(|field| printable(field));
+        match &mut self.held {
+            Some(rows) => rows.push(fields.map(Cow::into_owned).collect()),
+            None => writeln!(self.writer, "{}", fields.collect::<Vec<_>>().join("\t"))?,
+        }
+        Ok(())
+    }
+
+    /// Writes what was kept.
+    ///
+    /// # Errors
+    /// A reader that went away.
+    pub fn end(self) -> Result<(), Failure> {
+        if let Some(rows) = self.held.filter(|rows| !rows.is_empty()) {
+            write_table(self.writer, self.heading, &rows)?;
+        }
+        Ok(self.writer.flush()?)
+    }
+}
+
+fn write_table(writer: &mut dyn Write, heading: &[&str], rows: &[Vec<String>]) -> std::io::Result<()> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0).min(heading.len());
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([heading[column].len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let style = anstyle::Style::new().bold();
+    let mut line = |cells: &[&str], style: anstyle::Style| {
+        let padded: Vec<String> =
+            cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width)).collect();
+        writeln!(writer, "{style}{}{style:#}", padded.join("  ").trim_end())
+    };
+    line(&heading[..columns], style)?;
+    for row in rows {
+        let cells: Vec<&str> = row.iter().map(String::as_str).collect();
+        line(&cells, anstyle::Style::new())?;
+    }
+    Ok(())
+}
+
+/// A text as one harmless line: control characters are shown as escapes.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let harmful = |letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}');
+    if !text.contains(harmful) {
+        return text.into();
+    }
+    let shown = |letter: char| match letter {
+        '\n' => "\\n".to_owned(),
+        '\r' => "\\r".to_owned(),
+        '\t' => "\\t".to_owned(),
+        other if harmful(other) => format!("\\u{{{:x}}}", other as u32),
+        other => other.to_string(),
+    };
+    text.chars().map(shown).collect::<String>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_control_sequences_are_shown_not_sent() {
+        assert_eq!(printable("a\u{1b}[31mred\nb\tc"), "a\\u{1b}[31mred\\nb\\tc");
+        assert_eq!(printable("grün"), "grün");
+    }
+
+    #[test]
+    fn arrays_are_written_element_by_element_like_one_document() {
+        let mut buffer = Vec::new();
+        let mut elements = Elements { writer: &mut buffer, any: false };
+        elements.push(&serde_json::json!({"b": 1, "a": [2.0]})).unwrap();
+        elements.push(&serde_json::json!("x")).unwrap();
+        elements.end().unwrap();
+        let whole = serde_json::json!([{"a": [2], "b": 1}, "x"]);
+        assert_eq!(String::from_utf8(buffer).unwrap(), format!("{}\n", serde_json::to_string_pretty(&whole).unwrap()));
+    }
+
+    #[test]
+    fn an_empty_array_stays_on_one_line() {
+        let mut buffer = Vec::new();
+        Elements { writer: &mut buffer, any: false }.end().unwrap();
+        assert_eq!(buffer, b"[]\n");
+    }
+}

@@ -1,0 +1,72 @@
+//! The shell around the commands: help, version, completions, mistakes.
+
+use crate::harness::on_sqlite;
+
+#[test]
+fn overview_and_version() {
+    on_sqlite(|world| {
+        let help = world.run_plain(&["--help"]);
+        assert_eq!(help.code, 0);
+        assert!(help.stdout.starts_with("usage: conveyor <command>"), "{}", help.stdout);
+        assert_eq!(world.run_plain(&[]).stdout, help.stdout);
+        let version = format!("conveyor {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(world.run_plain(&["--version"]).stdout, version);
+        assert!(!world.file().exists());
+    });
+}
+
+#[test]
+fn every_command_teaches_with_an_example() {
+    on_sqlite(|world| {
+        for spec in conveyor::COMMANDS {
+            for name in spec.names() {
+                let help = world.run_plain(&[name, "--help"]);
+                assert_eq!(help.code, 0, "{name}");
+                assert!(help.stdout.starts_with(&format!("usage: conveyor {}", spec.name)), "{}", help.stdout);
+                assert!(help.stdout.contains("Example"), "{name} --help shows no example");
+                let about = spec.about;
+                assert!(about.starts_with(char::is_uppercase) && !about.ends_with('.'), "{name}: {about}");
+            }
+        }
+        assert_eq!(std::fs::read_dir(world.dir()).unwrap().count(), 0, "help touched the disk");
+    });
+}
+
+#[test]
+fn mistakes_get_one_line_with_a_suggestion() {
+    on_sqlite(|world| {
+        let said = |arguments: &[&str]| {
+            let ran = world.run_plain(arguments);
+            assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}");
+            ran.stderr.trim_end().to_owned()
+        };
+        insta::assert_snapshot!(said(&["task"]), @"");
+        insta::assert_snapshot!(said(&["frobnicate"]), @"");
+        insta::assert_snapshot!(said(&["tasks", "--jsn"]), @"");
+        insta::assert_snapshot!(said(&["tasks", "--goal"]), @"");
+        insta::assert_snapshot!(said(&["tasks", "--goal", "--json"]), @"");
+        insta::assert_snapshot!(said(&["tasks", "--json=yes"]), @"");
+        insta::assert_snapshot!(said(&["completions"]), @"");
+        insta::assert_snapshot!(said(&["completions", "fishy"]), @"");
+        assert_eq!(std::fs::read_dir(world.dir()).unwrap().count(), 0, "a refused line wrote something");
+    });
+}
+
+#[test]
+fn completions_name_every_command() {
+    on_sqlite(|world| {
+        for shell in ["bash", "zsh", "fish"] {
+            let script = world.run_plain(&["completions", shell]).stdout;
+            for spec in conveyor::COMMANDS {
+                assert!(script.contains(spec.name), "{shell}: {} is missing", spec.name);
+            }
+        }
+    });
+}
+
+#[test]
+fn both_program_names_are_known() {
+    on_sqlite(|world| {
+        assert!(world.run_plain(&["--ts-runtime", "tasks", "--help"]).stdout.starts_with("usage: conveyor tasks"));
+    });
+}
