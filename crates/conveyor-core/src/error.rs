@@ -5,6 +5,8 @@
 use conveyor_model::Role;
 use conveyor_store::StoreError;
 
+use crate::ingest::IngestError;
+
 /// A failed operation.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -33,6 +35,20 @@ pub enum Error {
     /// The task has no live binding with sessions.
     #[error("no active session-based binding for task {0:?}")]
     NoActiveBinding(String),
+    /// One side of the task's binding has no usable session.
+    #[error("no active bound {role} session for task {task:?}")]
+    NoBoundSession {
+        /// The task's name.
+        task: String,
+        /// The side.
+        role: Role,
+    },
+    /// A command with this idempotency key exists.
+    #[error("the idempotency key {0:?} is taken")]
+    KeyTaken(String),
+    /// A session's rollout is not read.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
     /// A rule about given values is broken; the text names the value and the rule.
     #[error("{0}")]
     Invalid(String),
@@ -54,9 +70,13 @@ impl Error {
                  `conveyor register-manager`"
                     .into()
             }
-            Self::NoActiveBinding(_) => {
+            Self::NoActiveBinding(_) | Self::NoBoundSession { .. } => {
                 "bind a worker and a manager with `conveyor bind --task … --worker … --manager …`".into()
             }
+            Self::KeyTaken(_) => {
+                "the command was queued before; see `conveyor commands`, or give another --idempotency-key".into()
+            }
+            Self::Ingest(error) => error.hint().into(),
             Self::Store(error) => return store_hint(error),
             _ => return None,
         })
@@ -72,6 +92,9 @@ impl Error {
             Self::UnknownSession(_) => "unknown_session",
             Self::WrongRole { .. } => "wrong_role",
             Self::NoActiveBinding(_) => "no_active_binding",
+            Self::NoBoundSession { .. } => "no_bound_session",
+            Self::KeyTaken(_) => "key_taken",
+            Self::Ingest(error) => error.code(),
             Self::Invalid(_) => "invalid",
         }
     }

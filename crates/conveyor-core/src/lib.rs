@@ -5,8 +5,16 @@
 mod cx;
 mod error;
 mod fault;
+mod outage;
 mod reference;
 
+pub mod dispatch;
+pub mod doctor;
+pub mod ingest;
+pub mod app_loop;
+pub mod inbox;
+pub mod queue;
+pub mod tail;
 pub mod tasks;
 
 pub use cx::{Cx, SystemClock, RandomIds};

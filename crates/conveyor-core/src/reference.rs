@@ -29,3 +29,15 @@ pub(crate) fn session_of_role(tx: &mut Tx<'_>, name: &str, role: Role) -> Result
 pub(crate) fn live_binding(tx: &mut Tx<'_>, task: &Task) -> Result<Binding> {
     bindings::live_of_task(tx, &task.id)?.ok_or_else(|| Error::NoActiveBinding(task.name.clone()))
 }
+
+/// The session on one side of a binding; `None` when the side is empty.
+pub(crate) fn bound_session(tx: &mut Tx<'_>, binding: &Binding, role: Role) -> Result<Option<Session>> {
+    let id = match role {
+        Role::Worker => &binding.worker_session_id,
+        Role::Manager => &binding.manager_session_id,
+    };
+    match id {
+        Some(id) => Ok(sessions::by_id(tx, id)?),
+        None => Ok(None),
+    }
+}

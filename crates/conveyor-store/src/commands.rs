@@ -5,7 +5,7 @@ use conveyor_model::{AttemptState, CommandState, CommandType, IdPrefix, json};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Row, StoreError, Tx, params};
+use crate::{Param, Row, StoreError, Tx, params};
 
 /// A command about to be queued.
 pub struct NewCommand<'a> {
@@ -90,7 +90,7 @@ pub struct Listed {
     pub command: Command,
     /// The task's name, if the task exists.
     pub task_name: Option<String>,
-    /// How often dispatchers have tried; the history is behind [`attempts_of`].
+    /// How often dispatchers have tried.
     pub attempt_rows: i64,
 }
 
@@ -103,8 +103,60 @@ pub fn each<E: From<StoreError>>(
     filter: &Filter<'_>,
     each: &mut dyn FnMut(Listed) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut conditions = Vec::new();
-    let mut values = Vec::new();
+    let (condition, values) = condition(filter);
+    let sql = format!(
+        "select {LISTED}, (select count(*) from command_attempts a where a.command_id = c.id) \
+         from commands c left join tasks t on t.id = c.task_id where {condition} order by c.created_at, c.rowid"
+    );
+    tx.each(&sql, &values, &mut |row| {
+        each(Listed { command: from_row(row)?, task_name: row.opt_text(20)?, attempt_rows: row.int(21)? })
+    })
+}
+
+/// As [`each`], with the attempt history of every command, oldest attempt first.
+///
+/// # Errors
+/// As [`each`].
+pub fn each_with_attempts<E: From<StoreError>>(
+    tx: &mut Tx<'_>,
+    filter: &Filter<'_>,
+    each: &mut dyn FnMut(Listed, Vec<Attempt>) -> Result<(), E>,
+) -> Result<(), E> {
+    let (condition, values) = condition(filter);
+    let sql = format!(
+        "select {LISTED}, 0, {ATTEMPT} from commands c left join tasks t on t.id = c.task_id \
+         left join command_attempts a on a.command_id = c.id where {condition} \
+         order by c.created_at, c.rowid, a.id"
+    );
+    // One row per attempt; the rows of one command stand together.
+    let mut held: Option<(Listed, Vec<Attempt>)> = None;
+    tx.each(&sql, &values, &mut |row| {
+        let id = row.text(0)?;
+        if held.as_ref().is_none_or(|(listed, _)| listed.command.id != id) {
+            if let Some((listed, attempts)) = held.take() {
+                each(listed, attempts)?;
+            }
+            let listed = Listed { command: from_row(row)?, task_name: row.opt_text(20)?, attempt_rows: 0 };
+            held = Some((listed, Vec::new()));
+        }
+        if let (Some((listed, attempts)), Some(_)) = (&mut held, row.opt_int(22)?) {
+            attempts.push(attempt_row(row, 22)?);
+            listed.attempt_rows += 1;
+        }
+        Ok::<(), E>(())
+    })?;
+    held.map_or(Ok(()), |(listed, attempts)| each(listed, attempts))
+}
+
+const LISTED: &str = "c.id, c.idempotency_key, c.created_at, c.updated_at, c.task_id, c.worker_id, c.manager_id, \
+                      c.correlation_id, c.type, c.state, c.available_at, c.claimed_by, c.claimed_at, \
+                      c.claim_expires_at, c.attempts, c.max_attempts, c.required_permission, c.payload_json, \
+                      c.result_json, c.error, t.name";
+
+const ATTEMPT: &str = "a.id, a.command_id, a.correlation_id, a.dispatcher_id, a.started_at, a.finished_at, a.state, \
+                       a.result_json, a.error, a.side_effect_started, a.side_effect_completed";
+
+fn condition<'a>(filter: &Filter<'a>) -> (String, Vec<Param<'a>>) {
     let given = [
         ("task_id", filter.task_id),
         ("worker_id", filter.worker_id),
@@ -112,23 +164,15 @@ pub fn each<E: From<StoreError>>(
         ("state", filter.state.map(CommandState::as_str)),
         ("type", filter.command_type),
     ];
+    let mut conditions = vec!["1 = 1".to_owned()];
+    let mut values = Vec::new();
     for (column, value) in given {
         if let Some(value) = value {
             values.push(value.into());
             conditions.push(format!("c.{column} = ${}", values.len()));
         }
     }
-    let condition = if conditions.is_empty() { "1 = 1".into() } else { conditions.join(" and ") };
-    let sql = format!(
-        "select c.id, c.idempotency_key, c.created_at, c.updated_at, c.task_id, c.worker_id, c.manager_id, \
-         c.correlation_id, c.type, c.state, c.available_at, c.claimed_by, c.claimed_at, c.claim_expires_at, \
-         c.attempts, c.max_attempts, c.required_permission, c.payload_json, c.result_json, c.error, t.name, \
-         (select count(*) from command_attempts a where a.command_id = c.id) \
-         from commands c left join tasks t on t.id = c.task_id where {condition} order by c.created_at, c.rowid"
-    );
-    tx.each(&sql, &values, &mut |row| {
-        each(Listed { command: from_row(row)?, task_name: row.opt_text(20)?, attempt_rows: row.int(21)? })
-    })
+    (conditions.join(" and "), values)
 }
 
 fn from_row(row: &Row<'_>) -> Result<Command, StoreError> {
@@ -173,31 +217,21 @@ pub struct Attempt {
     pub side_effect_completed: bool,
 }
 
-/// The attempts at a command, oldest first.
-///
-/// # Errors
-/// A failing statement.
-pub fn attempts_of(tx: &mut Tx<'_>, command_id: &str) -> Result<Vec<Attempt>, StoreError> {
-    tx.all(
-        "select id, command_id, correlation_id, dispatcher_id, started_at, finished_at, state, result_json, error, \
-         side_effect_started, side_effect_completed from command_attempts where command_id = $1 order by id",
-        params![command_id],
-        |row| {
-            Ok(Attempt {
-                id: row.int(0)?,
-                command_id: row.text(1)?,
-                correlation_id: row.text(2)?,
-                dispatcher_id: row.text(3)?,
-                started_at: row.text(4)?,
-                finished_at: row.opt_text(5)?,
-                state: row.text(6)?,
-                result: json::optional_object(row.opt_text(7)?.as_deref()),
-                error: row.opt_text(8)?,
-                side_effect_started: row.boolean(9)?,
-                side_effect_completed: row.boolean(10)?,
-            })
-        },
-    )
+/// An attempt whose columns begin at `first`.
+fn attempt_row(row: &Row<'_>, first: usize) -> Result<Attempt, StoreError> {
+    Ok(Attempt {
+        id: row.int(first)?,
+        command_id: row.text(first + 1)?,
+        correlation_id: row.text(first + 2)?,
+        dispatcher_id: row.text(first + 3)?,
+        started_at: row.text(first + 4)?,
+        finished_at: row.opt_text(first + 5)?,
+        state: row.text(first + 6)?,
+        result: json::optional_object(row.opt_text(first + 7)?.as_deref()),
+        error: row.opt_text(first + 8)?,
+        side_effect_started: row.boolean(first + 9)?,
+        side_effect_completed: row.boolean(first + 10)?,
+    })
 }
 
 /// A command that a dispatcher may claim now.
@@ -216,7 +250,7 @@ pub struct Claimable {
     /// The payload object.
     pub payload: Object,
     /// Why it was put off, if it was.
-    pub error: Option<String>,
+    pub parked_reason: Option<String>,
     /// Attempts so far.
     pub attempts: i64,
     order: (String, i64),
@@ -230,8 +264,8 @@ impl Claimable {
     }
 }
 
-const CLAIMABLE: &str = "id, type, task_id, correlation_id, required_permission, payload_json, error, attempts, \
-                         created_at, rowid";
+const CLAIMABLE: &str = "id, type, task_id, correlation_id, required_permission, payload_json, parked_reason, \
+                         attempts, created_at, rowid";
 
 fn claimable_row(row: &Row<'_>) -> Result<Claimable, StoreError> {
     let text = row.text(1)?;
@@ -243,7 +277,7 @@ fn claimable_row(row: &Row<'_>) -> Result<Claimable, StoreError> {
         correlation_id: row.opt_text(3)?,
         required_permission: row.opt_text(4)?,
         payload: row.object(5)?,
-        error: row.opt_text(6)?,
+        parked_reason: row.opt_text(6)?,
         attempts: row.int(7)?,
         order: (row.text(8)?, row.int(9)?),
     })
@@ -300,15 +334,13 @@ pub fn put_off_before(
     tx: &mut Tx<'_>,
     command: &Claimable,
     types: &[CommandType],
-    reason_prefix: &str,
 ) -> Result<Vec<Claimable>, StoreError> {
     let Some(task_id) = &command.task_id else { return Ok(Vec::new()) };
     let (created_at, _) = command.order();
     let earlier = tx.all(
         &format!(
             "select {CLAIMABLE} from commands where task_id = $1 and state = 'pending' and created_at <= $2 \
-             and available_at is not null and attempts < max_attempts \
-             and type in ({}) order by created_at, rowid",
+             and parked_reason is not null and attempts < max_attempts and type in ({}) order by created_at, rowid",
             quoted(types)
         ),
         params![task_id, created_at],
@@ -316,9 +348,8 @@ pub fn put_off_before(
     )?;
     Ok(earlier
         .into_iter()
-        .filter(|other| other.order() < command.order() && types.contains(&other.command_type))
+        .filter(|other| other.order() < command.order())
         .filter(|other| other.command_type.target() == command.command_type.target())
-        .filter(|other| other.error.as_deref().is_some_and(|error| error.starts_with(reason_prefix)))
         .collect())
 }
 
@@ -327,17 +358,20 @@ fn quoted(types: &[CommandType]) -> String {
     types.iter().map(|kind| format!("'{kind}'")).collect::<Vec<_>>().join(", ")
 }
 
-/// Puts a pending command off until `seconds` from now, with the reason.
+/// Puts a pending command off until `seconds` from now, with the reason; gives that moment as
+/// stored. It stays pending and unclaimed, so that older dispatchers see it as not yet due.
 ///
 /// # Errors
 /// A failing statement.
-pub fn put_off(tx: &mut Tx<'_>, id: &str, seconds: i64, reason: &str) -> Result<(), StoreError> {
+pub fn put_off(tx: &mut Tx<'_>, id: &str, seconds: i64, reason: &str) -> Result<String, StoreError> {
     let now = tx.now()?;
+    let until = now.plus_millis(seconds * 1000).to_ms_text();
     tx.execute(
-        "update commands set available_at = $2, updated_at = $3, error = $4 where id = $1 and state = 'pending'",
-        params![id, now.plus_millis(seconds * 1000).to_ms_text(), now.to_ms_text(), reason],
+        "update commands set available_at = $2, updated_at = $3, parked_reason = $4 \
+         where id = $1 and state = 'pending'",
+        params![id, &until, now.to_ms_text(), reason],
     )?;
-    Ok(())
+    Ok(until)
 }
 
 /// A claim on a command.
@@ -368,7 +402,7 @@ pub fn claim(
     let correlation_id = command.correlation_id.clone().unwrap_or(fresh);
     let claimed = tx.first(
         "update commands set state = 'attempted', updated_at = $2, claimed_at = $2, claimed_by = $3, \
-         claim_expires_at = conveyor_after($4), attempts = attempts + 1, correlation_id = $5, available_at = null, \
+         claim_expires_at = conveyor_after($4), attempts = attempts + 1, correlation_id = $5, parked_reason = null, \
          error = null where id = $1 and state = 'pending' and attempts < max_attempts \
          returning claim_expires_at, attempts",
         params![&command.id, &now, dispatcher_id, lease_seconds, &correlation_id],

@@ -98,3 +98,22 @@ pub fn lagging_marks(tx: &mut Tx<'_>) -> Result<Vec<(String, i64)>, StoreError> 
         |row| Ok((row.text(0)?, row.int(1)?)),
     )
 }
+
+/// The newest completion of a session, from event `first` on, that is older than the moment
+/// `before` (as stored).
+///
+/// # Errors
+/// A failing statement.
+pub fn newest_before(
+    tx: &mut Tx<'_>,
+    session_id: &str,
+    first: i64,
+    before: &str,
+) -> Result<Option<i64>, StoreError> {
+    tx.one(
+        "select max(id) from codex_events where session_id = $1 and subtype = 'task_complete' and id >= $2 \
+         and conveyor_ms(timestamp) < conveyor_ms($3)",
+        params![session_id, first, before],
+        |row| row.opt_int(0),
+    )
+}

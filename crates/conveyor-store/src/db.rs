@@ -250,6 +250,26 @@ impl<'c> Tx<'c> {
         self.note(outcome)
     }
 
+    /// Inserts many rows into `target`, a table with its list of `N` columns; gives how many. The
+    /// statement is prepared once, and a server gets many rows in one round trip.
+    ///
+    /// # Errors
+    /// A failing statement.
+    pub fn insert_many<'p, const N: usize>(
+        &mut self,
+        target: &str,
+        rows: impl IntoIterator<Item = [Param<'p>; N]>,
+    ) -> Result<u64, StoreError> {
+        let outcome = match self.connection {
+            Connection::Sqlite(connection) => {
+                let sql = render(&insert_statement(target, N, 1), Engine::Sqlite);
+                connection.execute_many(&sql, rows.into_iter())
+            }
+            Connection::Postgres(connection) => insert_in_chunks(connection, target, rows.into_iter()),
+        };
+        self.note(outcome)
+    }
+
     /// Runs a query and hands each row to `each`, in order, without keeping them.
     ///
     /// # Errors
@@ -347,6 +367,40 @@ impl<'c> Tx<'c> {
         self.conflict |= matches!(outcome, Err(StoreError::Conflict(_)));
         outcome
     }
+}
+
+/// Rows per statement on a server. Few sizes, because each is a prepared statement of its own.
+const CHUNKS: [usize; 3] = [128, 16, 1];
+
+fn insert_in_chunks<'p, const N: usize>(
+    connection: &mut PgConnection,
+    target: &str,
+    mut rows: impl Iterator<Item = [Param<'p>; N]>,
+) -> Result<u64, StoreError> {
+    let mut inserted = 0;
+    loop {
+        let held: Vec<[Param<'p>; N]> = rows.by_ref().take(CHUNKS[0]).collect();
+        if held.is_empty() {
+            return Ok(inserted);
+        }
+        let mut rest = held.as_slice();
+        for size in CHUNKS {
+            let chunks = rest.chunks_exact(size);
+            rest = chunks.remainder();
+            for chunk in chunks {
+                inserted += connection.execute(&insert_statement(target, N, size), chunk.as_flattened())?;
+            }
+        }
+    }
+}
+
+/// An insert of `rows` rows with `columns` values each.
+fn insert_statement(target: &str, columns: usize, rows: usize) -> String {
+    let row = |row: usize| {
+        let values: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        format!("({})", values.join(", "))
+    };
+    format!("insert into {target} values {}", (0..rows).map(row).collect::<Vec<_>>().join(", "))
 }
 
 fn params_none() -> &'static [Param<'static>] {

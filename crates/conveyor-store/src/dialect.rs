@@ -28,6 +28,8 @@ const FRAGMENTS: &[(&str, &str, &str)] = &[
     ("lock_task", "", " for no key update skip locked"),
     // Writers that must not interleave on one row.
     ("lock_row", "", " for update"),
+    // Consumers of one inbox: each takes the first item that no other has in its hands.
+    ("skip_locked", "", " for update skip locked"),
     // The expression under the index `conveyor_heartbeats`; it must match that index's text.
     (
         "heartbeat_dispatcher",

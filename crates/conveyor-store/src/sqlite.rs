@@ -103,6 +103,19 @@ impl SqliteConnection {
         Ok(touched as u64)
     }
 
+    pub(crate) fn execute_many<'p, const N: usize>(
+        &mut self,
+        sql: &str,
+        rows: impl Iterator<Item = [Param<'p>; N]>,
+    ) -> Result<u64, StoreError> {
+        let mut statement = self.raw.prepare_cached(sql).map_err(|e| self.wrap(&e))?;
+        let mut touched = 0;
+        for row in rows {
+            touched += statement.execute(rusqlite::params_from_iter(row)).map_err(|e| self.wrap(&e))?;
+        }
+        Ok(touched as u64)
+    }
+
     pub(crate) fn each<E: From<StoreError>>(
         &mut self,
         sql: &str,

@@ -34,6 +34,8 @@ pub(crate) static ADDITIONS: &[Addition] = &[
     Addition::Table(&RECORD),
     // Claims that lapsed before their effect began.
     Addition::Column("commands", integer("lapses").default("0")),
+    // Why a command that cannot be pushed now is put off.
+    Addition::Column("commands", text("parked_reason").null()),
     // Which rollout file was read so far: device, inode, digest of its first line.
     Addition::Column("sessions", text("rollout_device").null()),
     Addition::Column("sessions", text("rollout_inode").null()),
@@ -51,7 +53,8 @@ pub(crate) static ADDITIONS: &[Addition] = &[
             .only("state = 'pending' and available_at is not null"),
     ),
     Addition::Index(
-        index("conveyor_commands_claimed", "commands", "claim_expires_at").only("state = 'attempted'"),
+        // With the state in front, because SQLite's planner would rather use any index that has it.
+        index("conveyor_commands_claimed", "commands", "state, claim_expires_at").only("state = 'attempted'"),
     ),
     Addition::Index(
         index("conveyor_commands_created", "commands", "created_at").on_postgres("created_at, rowid"),
@@ -68,7 +71,8 @@ pub(crate) static ADDITIONS: &[Addition] = &[
     ),
     // Who is bound now, without a look at ended bindings.
     Addition::Index(
-        index("conveyor_bindings_live", "bindings", "worker_session_id").only("state in ('active', 'ending')"),
+        index("conveyor_bindings_live", "bindings", "worker_session_id")
+            .only("state in ('active', 'ending')"),
     ),
     // Completions that are still to be routed.
     Addition::Index(

@@ -15,7 +15,7 @@ use crate::postgres::quote_identifier;
 const LOCK: i32 = 0x636f_6e76;
 
 /// The oldest server that has what the schema uses.
-const OLDEST_SERVER: i32 = 140_000;
+pub(crate) const OLDEST_SERVER: i32 = 140_000;
 
 /// How long a program waits while another one makes the schema.
 const PATIENCE: &str = "60s";
@@ -37,10 +37,9 @@ pub(crate) fn prepare(
     clock: &dyn Clock,
     _ids: &dyn Ids,
 ) -> Result<(), StoreError> {
-    if let Some(state) = read_state(client, schema).map_err(|e| StoreError::from_postgres(&e, location))? {
-        if is_complete(&state, location)? {
-            return Ok(());
-        }
+    match read_state(client, schema).map_err(|e| StoreError::from_postgres(&e, location))? {
+        Some(state) if is_complete(&state, location)? => return Ok(()),
+        _ => {}
     }
     migrate(client, schema, location, &clock.now().to_ms_text())
 }

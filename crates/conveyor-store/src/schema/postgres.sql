@@ -52,11 +52,14 @@ create function conveyor_after(seconds bigint) returns text language sql volatil
   );
 
 -- The epoch milliseconds of a stored time; null when the text is no time. Fractions may have any
--- precision, the offset may be a number. Never fails, so that one bad row spoils no report.
-create function conveyor_ms(t text) returns bigint language sql immutable strict
+-- precision, the offset may be a number. Never fails, so that one bad row spoils no report. Plain
+-- functions and an expression without captures, because it is called for every row of large scans
+-- (and not `strict`, because then it could not be inlined).
+create function conveyor_ms(t text) returns bigint language sql immutable
   return case
-    when t !~ '^(?!0000)\d{4}-(((0[13578]|1[02])-(0[1-9]|[12]\d|3[01]))|((0[469]|11)-(0[1-9]|[12]\d|30))|(02-(0[1-9]|1\d|2\d)))[Tt ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)$'
+    when t !~ '^\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|02-(?:0[1-9]|[12]\d))[Tt ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$'
       then null
+    when substr(t, 1, 4) = '0000' then null
     when substr(t, 6, 5) = '02-29' and extract(day from make_date(substr(t, 1, 4)::int, 3, 1) - 1) = 28
       then null
     else (
@@ -70,6 +73,6 @@ create function conveyor_ms(t text) returns bigint language sql immutable strict
     ) * 1000
     + case
         when substr(t, 20, 1) <> '.' then 0
-        else rpad(substring(t from '^.{20}(\d{1,3})'), 3, '0')::int
+        else rpad(left(split_part(translate(substr(t, 21), 'Zz+-', '    '), ' ', 1), 3), 3, '0')::int
       end
   end;

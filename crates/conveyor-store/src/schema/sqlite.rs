@@ -137,9 +137,15 @@ fn recorded_additions(conn: &Connection) -> rusqlite::Result<Vec<String>> {
     statement.query_map([], |row| row.get(0))?.collect()
 }
 
-/// Whether the error may be about a missing table.
-fn is_plain_failure(error: &rusqlite::Error) -> bool {
-    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_ERROR)
+/// Whether the error may be about a missing table or column.
+pub(super) fn is_plain_failure(error: &rusqlite::Error) -> bool {
+    let code = match error {
+        rusqlite::Error::SqliteFailure(error, _) | rusqlite::Error::SqlInputError { error, .. } => {
+            error.extended_code
+        }
+        _ => return false,
+    };
+    code == rusqlite::ffi::SQLITE_ERROR
 }
 
 fn apply_additions(conn: &Connection, now: &str) -> rusqlite::Result<()> {

@@ -14,8 +14,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use super::catalogue::{SEARCH_SQLITE, SEARCH_TABLE, TRIGGERS, VERSION};
 use super::define::{Column, Table};
 use super::sqlite::{
-    column_names, define_indexes_and_triggers, define_triggers, has_table, record_version, stored_text,
-    user_version,
+    column_names, define_indexes_and_triggers, define_triggers, has_table, is_plain_failure, record_version,
+    stored_text, user_version,
 };
 use super::tables::{table, tables};
 use crate::StoreError;
@@ -126,25 +126,22 @@ pub(super) fn repair(conn: &mut Connection, path: &Path) -> Result<(), StoreErro
     })
 }
 
-/// The cheap test: counts the columns and definitions that a complete file has.
+/// The cheap test: a statement that names every column can only be prepared when all are there.
 fn looks_complete(conn: &Connection) -> rusqlite::Result<bool> {
-    let mut wanted = Vec::new();
-    for (table, columns) in watched_columns() {
-        wanted.extend(columns.iter().map(|column| format!("('{table}', '{column}')")));
-    }
-    let names: Vec<_> = watched_columns().map(|(table, _)| format!("'{table}'")).collect();
     let texts = REPAIRED
         .map(|(table, marker)| format!("name = '{table}' and instr(sql, '{}')", marker.replace('\'', "''")));
-    let sql = format!(
-        "select (select count(*) from sqlite_master as t, pragma_table_info(t.name) as c
-                  where t.type = 'table' and t.name in ({}) and (t.name, c.name) in (values {})),
-                (select count(*) from sqlite_master where type = 'table' and ({}))",
-        names.join(", "),
-        wanted.join(", "),
-        texts.join(" or "),
-    );
-    let found: (isize, isize) = conn.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(found == (wanted.len().cast_signed(), REPAIRED.len().cast_signed()))
+    let mut sql =
+        format!("select count(*) from sqlite_master where type = 'table' and ({})", texts.join(" or "));
+    for (table, columns) in watched_columns() {
+        // With the table's name, lest a missing column be taken for one of `sqlite_master`.
+        let columns: Vec<_> = columns.iter().map(|column| format!("{table}.{column}")).collect();
+        sql.push_str(&format!(" and not exists (select {} from {table} where false)", columns.join(", ")));
+    }
+    match conn.query_row(&sql, [], |row| row.get::<_, isize>(0)) {
+        Ok(definitions) => Ok(definitions == REPAIRED.len().cast_signed()),
+        Err(error) if is_plain_failure(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The columns that the cheap test looks for: the late ones and all of the queue.

@@ -13,6 +13,10 @@ use crate::failure::Failure;
 /// Every command, in the order of the help.
 pub const COMMANDS: &[CommandSpec] = &[
     spec::<tasks::tasks::Tasks>(),
+    spec::<queue::enqueue::EnqueueNudgeWorker>(),
+    spec::<queue::enqueue::EnqueueNotifyManager>(),
+    spec::<queue::commands::Commands>(),
+    spec::<queue::dispatch::Dispatch>(),
     spec::<admin::completions::Completions>(),
 ];
 

@@ -115,11 +115,6 @@ fn the_planner_uses_the_indexes_for_what_they_are_made() {
         "conveyor_commands_ready",
     );
     plan(
-        "select min(available_at) from commands where state = 'pending' and available_at is not null
-          and type = 'nudge_worker'",
-        "conveyor_commands_deferred",
-    );
-    plan(
         "select id from commands where state = 'attempted' and claim_expires_at <= 'x'",
         "conveyor_commands_claimed",
     );
@@ -135,11 +130,6 @@ fn the_planner_uses_the_indexes_for_what_they_are_made() {
     );
     plan("select id from codex_events where session_id = 's' and byte_offset = 5", "conveyor_event_place");
     plan("select id from telemetry_events order by timestamp desc limit 5", "conveyor_telemetry_time");
-    plan(
-        "select id from routed_notifications where target_session_id = 's' and state = 'delivered'
-          and consumed_at is null order by created_at, id limit 1",
-        "conveyor_inbox",
-    );
     plan(
         "select id from tasks where name = 'n' order by created_at desc, rowid desc limit 1",
         "conveyor_tasks_name",

@@ -1,50 +1,32 @@
-//! What the parts of the schema are tested with: a clock and ids that count, files in a temporary
-//! directory, and the tables and indexes as the format's description lists them.
+//! What the parts of the schema are tested with: files in a temporary directory, and the tables
+//! and indexes as the format's description lists them.
 
 mod additions;
 mod creation;
 mod old_files;
 mod refusal;
 mod repair;
+mod server;
 mod shape;
 mod upgrade;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use conveyor_model::{Clock, Ids, Timestamp};
+use conveyor_testkit::{ManualClock, SequentialIds};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::sqlite::{Found, ensure_additions, identify, prepare};
 use crate::StoreError;
 
-/// A clock that moves one millisecond per look.
-pub(super) struct Ticks(AtomicI64);
-
-impl Clock for Ticks {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.fetch_add(1, Ordering::Relaxed))
-    }
+fn clock() -> ManualClock {
+    ManualClock::at("2026-01-01T12:00:00Z")
 }
 
-pub(super) fn clock() -> Ticks {
-    Ticks(AtomicI64::new(1_767_268_800_000))
-}
-
-/// Ids in a row.
-pub(super) struct Counted(AtomicU64);
-
-impl Ids for Counted {
-    fn uuid(&self) -> String {
-        format!("00000000-0000-4000-8000-{:012}", self.0.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-pub(super) fn ids() -> Counted {
-    Counted(AtomicU64::new(1))
+fn ids() -> SequentialIds {
+    SequentialIds::new()
 }
 
 /// A directory that goes away, with the path of a ledger in it.

@@ -1,1 +1,5 @@
 //! Messages: the queue, the dispatcher and inboxes.
+
+pub mod commands;
+pub mod dispatch;
+pub mod enqueue;

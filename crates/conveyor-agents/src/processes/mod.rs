@@ -1,0 +1,42 @@
+//! Processes: what they hold open, and which of them is a Codex session.
+
+mod discovery;
+mod procfs;
+mod programs;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use discovery::{DiscoveryError, Held, PassedOver, is_rollout_path, rollout_of_pid};
+pub use procfs::ProcFs;
+pub use programs::Programs;
+
+/// What can be asked about running processes. Every method fails with
+/// [`io::ErrorKind::NotFound`] when there is no such process (any more).
+pub trait Processes {
+    /// The command line, words separated by single spaces; empty for processes without one.
+    ///
+    /// # Errors
+    /// No such process, or the system refuses to tell.
+    fn command_line(&self, pid: u32) -> io::Result<String>;
+
+    /// The absolute paths of the files that the process holds open, in no particular order.
+    ///
+    /// # Errors
+    /// No such process, or the system refuses to tell.
+    fn open_files(&self, pid: u32) -> io::Result<Vec<PathBuf>>;
+
+    /// The process's children, in ascending order.
+    ///
+    /// # Errors
+    /// The system refuses to tell. A process that is gone has no children.
+    fn children(&self, pid: u32) -> io::Result<Vec<u32>>;
+}
+
+/// The processes of this machine: from `/proc` where there is one, else from `ps` and `lsof`.
+///
+/// The tree is read once, when it is first asked for; ask for a new value for a new look.
+#[must_use]
+pub fn local() -> Box<dyn Processes> {
+    if Path::new("/proc/self/fd").is_dir() { Box::new(ProcFs::new()) } else { Box::new(Programs::new()) }
+}

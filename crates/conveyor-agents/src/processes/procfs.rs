@@ -1,0 +1,111 @@
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+use super::Processes;
+
+/// Processes as Linux shows them in `/proc`. The tree is read once, when it is first asked for, so
+/// that walking it costs one pass over the processes.
+#[derive(Debug)]
+pub struct ProcFs {
+    root: PathBuf,
+    children: OnceCell<BTreeMap<u32, Vec<u32>>>,
+}
+
+impl ProcFs {
+    /// The processes of this machine.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::at("/proc".into())
+    }
+
+    /// Processes described by files laid out like those of `/proc` below `root`.
+    #[must_use]
+    pub fn at(root: PathBuf) -> Self {
+        Self { root, children: OnceCell::new() }
+    }
+
+    fn path(&self, pid: u32, name: &str) -> PathBuf {
+        self.root.join(pid.to_string()).join(name)
+    }
+
+    fn tree(&self) -> io::Result<&BTreeMap<u32, Vec<u32>>> {
+        if let Some(tree) = self.children.get() {
+            return Ok(tree);
+        }
+        let mut tree: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for entry in fs::read_dir(&self.root)? {
+            let name = entry?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+            // A process that has ended meanwhile is nobody's child.
+            let Ok(stat) = fs::read(self.path(pid, "stat")) else { continue };
+            if let Some(parent) = parent_of(&stat) {
+                tree.entry(parent).or_default().push(pid);
+            }
+        }
+        tree.values_mut().for_each(|children| children.sort_unstable());
+        Ok(self.children.get_or_init(|| tree))
+    }
+}
+
+impl Default for ProcFs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Processes for ProcFs {
+    fn command_line(&self, pid: u32) -> io::Result<String> {
+        let bytes = fs::read(self.path(pid, "cmdline")).map_err(gone)?;
+        let text = String::from_utf8_lossy(&bytes);
+        Ok(text.trim_end_matches('\0').replace('\0', " "))
+    }
+
+    fn open_files(&self, pid: u32) -> io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(self.path(pid, "fd")).map_err(gone)? {
+            // A file that was closed meanwhile is not open. Sockets and pipes are links too, but
+            // not to absolute paths.
+            if let Ok(target) = entry.and_then(|entry| fs::read_link(entry.path()))
+                && target.is_absolute()
+            {
+                files.push(target);
+            }
+        }
+        Ok(files)
+    }
+
+    fn children(&self, pid: u32) -> io::Result<Vec<u32>> {
+        Ok(self.tree()?.get(&pid).cloned().unwrap_or_default())
+    }
+}
+
+/// Reading about a process that ends meanwhile fails with ESRCH.
+fn gone(error: io::Error) -> io::Error {
+    if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) { io::ErrorKind::NotFound.into() } else { error }
+}
+
+/// The fourth field of a `stat` file. The second is the program's name in parentheses and may
+/// itself contain parentheses and spaces.
+fn parent_of(stat: &[u8]) -> Option<u32> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    std::str::from_utf8(&stat[end + 1..]).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parent_is_found_behind_any_program_name() {
+        assert_eq!(parent_of(b"12 (codex) S 7 12 12 0"), Some(7));
+        assert_eq!(parent_of(b"12 (a) 99 (b) S 7 12"), Some(7));
+        assert_eq!(parent_of(b"12 (\xff) S 7 12"), Some(7));
+        assert_eq!(parent_of(b""), None);
+        assert_eq!(parent_of(b"12 (codex"), None);
+    }
+}

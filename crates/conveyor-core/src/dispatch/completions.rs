@@ -1,0 +1,405 @@
+//! Turning completions of bound workers into notifications of their managers: each completion
+//! event once, ever, oldest first.
+
+use std::collections::HashMap;
+
+use conveyor_model::records::Session;
+use conveyor_model::{Actor, DeliveryMode, IdPrefix, NotificationState, Severity, Timestamp};
+use conveyor_store::completions::{self as events, Unrouted};
+use conveyor_store::notifications::{self, NewNotification, Waiting};
+use conveyor_store::telemetry::{self, Emit};
+use conveyor_store::{Tx, commands, sessions, tasks};
+use serde_json::{Value, json};
+
+use super::elements::{COMPLETION, Completion, Element, GivenUp};
+use super::pass::{OwnEvents, Pass};
+use super::{BATCH, NO_GUARDED_TYPING, PARK_SECONDS, Stop};
+use crate::{Cx, Result, fault};
+
+const HALF_DONE: &str = "typing had begun when the claim lapsed; what became of it is unknown, so it is not repeated";
+const OLD_HISTORY: &str = "older than the binding; only the newest completion of the history was routed";
+
+/// One notification per key, ever.
+pub(super) fn dedupe_key(event: &Unrouted) -> String {
+    format!("{}:{COMPLETION}:{}:{}", event.binding_id, event.worker_session_id, event.event_id)
+}
+
+/// Routes completions until nothing is left or the pass is full.
+pub(super) fn route(cx: &mut Cx, pass: &mut Pass<'_>, stop: &Stop, own: &OwnEvents) -> Result<()> {
+    if pass.remaining() == 0 {
+        return Ok(());
+    }
+    let (dispatcher, limit) = (pass.request.dispatcher_id.clone(), pass.remaining());
+    let waiting = cx.db.write(|tx| {
+        let mut elements = give_up_half_done(tx, &dispatcher, limit)?;
+        elements.extend(retry(tx, &dispatcher, limit - elements.len().min(limit))?);
+        Ok::<_, crate::Error>(elements)
+    })?;
+    pass.add(waiting);
+    let mut held = Vec::new();
+    while pass.remaining() > 0 && !stop.is_requested() {
+        let limit = pass.remaining().min(BATCH);
+        fault::point("dispatch.before_completions");
+        let batch = cx.db.write(|tx| new_events(tx, &dispatcher, limit, &held, own))?;
+        fault::point("dispatch.after_completions");
+        let full = batch.looked_at == limit;
+        pass.add(batch.elements);
+        let progress = full || !batch.held.is_empty();
+        held.extend(batch.held);
+        if !progress {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn give_up_half_done(tx: &mut Tx<'_>, dispatcher: &str, limit: usize) -> Result<Vec<Element>> {
+    let mut elements = Vec::new();
+    for waiting in notifications::half_done_completions(tx, limit)? {
+        if !notifications::give_up(tx, waiting.id, HALF_DONE)? {
+            continue;
+        }
+        let event = Emit::info(
+            Actor::Dispatch,
+            "dispatch_signal_failed",
+            "Gave up a half-done push of worker_task_complete.".into(),
+            tied(&waiting.binding_id, &waiting.correlation_id, dispatcher, Some(waiting.id), waiting.source_event_id),
+            json!({
+                "claim_expires_at": waiting.claim_expires_at,
+                "claimed_by": waiting.claimed_by,
+                "error": HALF_DONE,
+                "side_effect_risk": true,
+            }),
+        );
+        telemetry::emit(tx, &event.of_task(Some(&waiting.task_id)).severity(Severity::Error))?;
+        elements.push(Element::GivenUp(GivenUp {
+            binding_id: waiting.binding_id,
+            claim_expires_at: waiting.claim_expires_at,
+            claimed_by: waiting.claimed_by,
+            correlation_id: waiting.correlation_id,
+            error: HALF_DONE.into(),
+            notification_id: waiting.id,
+            signal_type: COMPLETION,
+            source_event_id: waiting.source_event_id,
+            state: "failed",
+            task_id: waiting.task_id,
+        }));
+    }
+    Ok(elements)
+}
+
+/// The ids that tie a completion's telemetry together.
+fn tied(
+    binding_id: &str,
+    correlation_id: &str,
+    dispatcher: &str,
+    notification_id: Option<i64>,
+    event_id: Option<i64>,
+) -> Value {
+    let mut tied = json!({
+        "binding_id": binding_id,
+        "correlation_id": correlation_id,
+        "dispatcher_id": dispatcher,
+        "signal_type": COMPLETION,
+        "source_event_id": event_id,
+    });
+    if let Some(id) = notification_id {
+        tied["routed_notification_id"] = id.into();
+    }
+    tied
+}
+
+/// Looks again after completions that could not be delivered when they were found.
+fn retry(tx: &mut Tx<'_>, dispatcher: &str, limit: usize) -> Result<Vec<Element>> {
+    let mut elements = Vec::new();
+    if limit == 0 {
+        return Ok(elements);
+    }
+    for waiting in notifications::retryable_completions(tx, limit.min(BATCH))? {
+        if !commands::take_task(tx, &waiting.task_id)? {
+            continue;
+        }
+        let Some(target) = sessions::by_id(tx, &waiting.target_session_id)? else { continue };
+        let task = tasks::find(tx, &waiting.task_id)?.map_or_else(|| waiting.task_id.clone(), |task| task.name);
+        if target.tmux().is_some() {
+            let mode = DeliveryMode::Push;
+            notifications::put_off(tx, waiting.id, dispatcher, PARK_SECONDS, mode, NO_GUARDED_TYPING)?;
+            if waiting.error.as_deref() != Some(NO_GUARDED_TYPING) {
+                elements.push(parked(tx, &waiting, dispatcher, &target, &task)?);
+            }
+            continue;
+        }
+        notifications::deliver_by_pull(tx, waiting.id)?;
+        let ids = tied(
+            &waiting.binding_id,
+            &waiting.correlation_id,
+            dispatcher,
+            Some(waiting.id),
+            waiting.source_event_id,
+        );
+        let mut attributes =
+            json!({ "delivery_mode": DeliveryMode::PullRequired, "target_session": target.name });
+        say(tx, "dispatch_signal_recovered", &waiting.task_id, ids.clone(), attributes.clone())?;
+        attributes["recovered"] = true.into();
+        say(tx, "dispatch_signal_pull_required", &waiting.task_id, ids, attributes)?;
+        elements.push(Element::Completion(Completion {
+            binding_id: waiting.binding_id,
+            correlation_id: waiting.correlation_id,
+            dedupe_key: waiting.dedupe_key,
+            delivery_mode: DeliveryMode::PullRequired,
+            dry_run: false,
+            error: None,
+            notification_id: Some(waiting.id),
+            reason: None,
+            recovered: Some(true),
+            signal_type: COMPLETION,
+            source_event_id: waiting.source_event_id,
+            state: DeliveryMode::PullRequired.as_str(),
+            target_session: target.name,
+            task,
+        }));
+    }
+    Ok(elements)
+}
+
+fn parked(tx: &mut Tx<'_>, waiting: &Waiting, dispatcher: &str, target: &Session, task: &str) -> Result<Element> {
+    let ids = tied(
+        &waiting.binding_id,
+        &waiting.correlation_id,
+        dispatcher,
+        Some(waiting.id),
+        waiting.source_event_id,
+    );
+    let attributes = json!({ "reason": NO_GUARDED_TYPING, "target_session": target.name });
+    say(tx, "delivery_parked", &waiting.task_id, ids, attributes)?;
+    Ok(Element::Completion(Completion {
+        binding_id: waiting.binding_id.clone(),
+        correlation_id: waiting.correlation_id.clone(),
+        dedupe_key: waiting.dedupe_key.clone(),
+        delivery_mode: DeliveryMode::Push,
+        dry_run: false,
+        error: None,
+        notification_id: Some(waiting.id),
+        reason: Some(NO_GUARDED_TYPING.into()),
+        recovered: None,
+        signal_type: COMPLETION,
+        source_event_id: waiting.source_event_id,
+        state: "parked",
+        target_session: target.name.clone(),
+        task: task.to_owned(),
+    }))
+}
+
+fn say(tx: &mut Tx<'_>, event_type: &str, task_id: &str, ids: Value, attributes: Value) -> Result<()> {
+    let summary = match event_type {
+        "dispatch_signal_detected" => "Detected a completed worker turn.",
+        "dispatch_signal_recovered" => "Took up a waiting worker completion again.",
+        "dispatch_signal_suppressed" => "Recorded a worker completion without delivering it.",
+        "delivery_parked" => "Put off a worker completion.",
+        _ => "A worker completion waits in the manager's inbox.",
+    };
+    let event = Emit::info(Actor::Dispatch, event_type, summary.into(), ids, attributes);
+    telemetry::emit(tx, &event.of_task(Some(task_id)))?;
+    Ok(())
+}
+
+struct Events {
+    elements: Vec<Element>,
+    looked_at: usize,
+    held: Vec<String>,
+}
+
+/// Routes up to `limit` completions that nothing refers to yet, and moves the routed marks.
+fn new_events(
+    tx: &mut Tx<'_>,
+    dispatcher: &str,
+    limit: usize,
+    held: &[String],
+    own: &OwnEvents,
+) -> Result<Events> {
+    let found = events::unrouted(tx, limit, held)?;
+    let mut batch = Events { elements: Vec::new(), looked_at: found.len(), held: Vec::new() };
+    if found.is_empty() {
+        if held.is_empty() {
+            for (session_id, event_id) in events::lagging_marks(tx)? {
+                events::mark_routed(tx, &session_id, event_id)?;
+            }
+        }
+        return Ok(batch);
+    }
+    let newest_old = newest_of_history(tx, &found, own)?;
+    let mut taken: HashMap<String, bool> = HashMap::new();
+    for event in &found {
+        let free = match taken.get(&event.task_id) {
+            Some(free) => *free,
+            None => commands::take_task(tx, &event.task_id)?,
+        };
+        if taken.insert(event.task_id.clone(), free).is_none() && !free {
+            batch.held.push(event.task_id.clone());
+        }
+        if !free {
+            continue;
+        }
+        let suppress = is_history(event, own) && newest_old.get(&event.worker_session_id) != Some(&event.event_id);
+        batch.elements.extend(route_one(tx, dispatcher, event, suppress)?);
+        events::mark_routed(tx, &event.worker_session_id, event.event_id)?;
+    }
+    Ok(batch)
+}
+
+/// Whether this process itself read the event from a rollout, and the event is older than the
+/// binding: history that nobody waits for.
+fn is_history(event: &Unrouted, own: &OwnEvents) -> bool {
+    let brought_in = own.get(&event.worker_session_id).is_some_and(|first| event.event_id >= *first);
+    let at = |text: &str| Timestamp::parse(text);
+    brought_in
+        && matches!((at(&event.timestamp), at(&event.binding_created_at)), (Some(event), Some(bound)) if event < bound)
+}
+
+/// The newest completion of the history of each session that has some.
+fn newest_of_history(tx: &mut Tx<'_>, found: &[Unrouted], own: &OwnEvents) -> Result<HashMap<String, i64>> {
+    let mut newest = HashMap::new();
+    for event in found.iter().filter(|event| is_history(event, own)) {
+        if !newest.contains_key(&event.worker_session_id) {
+            let before = &event.binding_created_at;
+            if let Some(id) = events::newest_before(tx, &event.worker_session_id, event.event_id, before)? {
+                newest.insert(event.worker_session_id.clone(), id);
+            }
+        }
+    }
+    Ok(newest)
+}
+
+fn route_one(tx: &mut Tx<'_>, dispatcher: &str, event: &Unrouted, suppress: bool) -> Result<Option<Element>> {
+    let manager = match &event.manager_session_id {
+        Some(id) => sessions::by_id(tx, id)?,
+        None => None,
+    };
+    // A legacy binding without a manager session has nobody to tell.
+    let Some(manager) = manager else { return Ok(None) };
+    let dedupe_key = dedupe_key(event);
+    let correlation_id = tx.fresh_id(IdPrefix::Dispatch);
+    let pushes = manager.tmux().is_some();
+    let mode = if pushes { DeliveryMode::Push } else { DeliveryMode::PullRequired };
+    let (state, error) = match (suppress, pushes) {
+        (true, _) => (NotificationState::Suppressed, Some(OLD_HISTORY)),
+        (false, true) => (NotificationState::Pending, None),
+        (false, false) => (NotificationState::Delivered, None),
+    };
+    let mut element = Completion {
+        binding_id: event.binding_id.clone(),
+        correlation_id: correlation_id.clone(),
+        dedupe_key: dedupe_key.clone(),
+        delivery_mode: mode,
+        dry_run: false,
+        error: error.map(ToOwned::to_owned),
+        notification_id: None,
+        reason: None,
+        recovered: None,
+        signal_type: COMPLETION,
+        source_event_id: Some(event.event_id),
+        state: state.as_str(),
+        target_session: manager.name.clone(),
+        task: event.task_name.clone(),
+    };
+    let ids = tied(&event.binding_id, &correlation_id, dispatcher, None, Some(event.event_id));
+    if notifications::by_dedupe_key(tx, &dedupe_key)?.is_some() {
+        let error = "a notification with this key exists already";
+        suppressed(tx, event, ids, &dedupe_key, error, &manager)?;
+        element.state = NotificationState::Suppressed.as_str();
+        element.error = Some(error.into());
+        return Ok(Some(Element::Completion(element)));
+    }
+    let id = notifications::insert(
+        tx,
+        &NewNotification {
+            task_id: &event.task_id,
+            binding_id: &event.binding_id,
+            correlation_id: &correlation_id,
+            source_session_id: &event.worker_session_id,
+            target_session_id: &manager.id,
+            signal_type: COMPLETION,
+            source_event: Some((event.event_id, &event.timestamp)),
+            dedupe_key: &dedupe_key,
+            command_id: None,
+            delivery_mode: mode,
+            state,
+            payload: payload(event, dispatcher, mode, &manager),
+            error,
+        },
+    )?;
+    if suppress {
+        suppressed(tx, event, ids, &dedupe_key, OLD_HISTORY, &manager)?;
+        return Ok(Some(Element::Completion(element)));
+    }
+    element.notification_id = Some(id);
+    let attributes = json!({
+        "delivery_mode": mode,
+        "source_session": event.worker_name,
+        "target_session": manager.name,
+    });
+    say(tx, "dispatch_signal_detected", &event.task_id, ids, attributes)?;
+    let ids = tied(&event.binding_id, &correlation_id, dispatcher, Some(id), Some(event.event_id));
+    if pushes {
+        notifications::put_off(tx, id, dispatcher, PARK_SECONDS, mode, NO_GUARDED_TYPING)?;
+        let attributes = json!({ "reason": NO_GUARDED_TYPING, "target_session": manager.name });
+        say(tx, "delivery_parked", &event.task_id, ids, attributes)?;
+        element.state = "parked";
+        element.reason = Some(NO_GUARDED_TYPING.into());
+    } else {
+        let attributes = json!({ "delivery_mode": mode, "target_session": manager.name });
+        say(tx, "dispatch_signal_pull_required", &event.task_id, ids, attributes)?;
+        element.state = mode.as_str();
+    }
+    Ok(Some(Element::Completion(element)))
+}
+
+fn suppressed(
+    tx: &mut Tx<'_>,
+    event: &Unrouted,
+    ids: Value,
+    dedupe_key: &str,
+    error: &str,
+    manager: &Session,
+) -> Result<()> {
+    let attributes = json!({
+        "dedupe_key": dedupe_key,
+        "error": error,
+        "source_session": event.worker_name,
+        "target_session": manager.name,
+    });
+    say(tx, "dispatch_signal_suppressed", &event.task_id, ids, attributes)
+}
+
+fn payload(event: &Unrouted, dispatcher: &str, mode: DeliveryMode, manager: &Session) -> Value {
+    let fact = |key: &str| event.payload.get(key).cloned().unwrap_or(Value::Null);
+    json!({
+        "delivery_mode": mode,
+        "dispatcher_id": dispatcher,
+        "message": message(&event.worker_name, &event.task_name),
+        "signal": COMPLETION,
+        "source_event_id": event.event_id,
+        "source_session": event.worker_name,
+        "target_session": manager.name,
+        "task": event.task_name,
+        "worker_receipt": {
+            "completed_at": fact("completed_at"),
+            "duration_ms": fact("duration_ms"),
+            "last_agent_message": fact("last_agent_message"),
+            "source_event_id": event.event_id,
+            "source_event_timestamp": event.timestamp,
+            "source_session": event.worker_name,
+            "time_to_first_token_ms": fact("time_to_first_token_ms"),
+            "turn_id": fact("turn_id"),
+        },
+    })
+}
+
+/// What a manager is told when a worker's turn has ended.
+fn message(worker: &str, task: &str) -> String {
+    format!(
+        "A turn of worker {worker} on task {task} has apparently ended. That is not yet proof of done: look with \
+         `conveyor cycle` and check every acceptance criterion against evidence. Then choose one: close the task, \
+         send it back with what is to be fixed, or keep watching."
+    )
+}

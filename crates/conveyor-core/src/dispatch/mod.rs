@@ -1,0 +1,158 @@
+//! The dispatcher: a mechanical process that moves queued messages and worker completions into
+//! the receivers' inboxes. It never judges work and never types into a terminal blindly.
+
+mod completions;
+mod elements;
+mod pass;
+mod permission;
+mod recovery;
+mod rollouts;
+mod routing;
+mod watch;
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use conveyor_model::CommandType;
+use conveyor_store::Waker;
+use serde::Serialize;
+
+pub use elements::Element;
+
+use crate::{Cx, Result};
+
+/// How many items one transaction handles at most.
+const BATCH: usize = 100;
+
+/// How long an item for a receiver that cannot be reached now is put off, in seconds.
+const PARK_SECONDS: i64 = 60;
+
+/// Why an item for a terminal is put off: there is no way yet to prove that the terminal takes
+/// typed text as a message.
+const NO_GUARDED_TYPING: &str = "unproven: the receiver runs in a terminal, and typing into it is not proven safe; \
+                                 it can fetch the message itself once it is registered without --tmux-session";
+
+/// What a dispatcher may move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Queued commands of one type.
+    Command(CommandType),
+    /// Completions of workers.
+    Completion,
+}
+
+/// How a dispatcher is to run.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Go on until stopped; otherwise one pass.
+    pub watch: bool,
+    /// With `watch`: stop after so many iterations (at least one).
+    pub iterations: Option<u64>,
+    /// Seconds between iterations; below 0 counts as 0.
+    pub interval: f64,
+    /// Most elements per pass; 0 counts as 1.
+    pub limit: usize,
+    /// How long a claim holds; below 1 counts as 1.
+    pub lease_seconds: i64,
+    /// Identity recorded everywhere.
+    pub dispatcher_id: String,
+    /// Move only this.
+    pub only: Option<Signal>,
+    /// Say what would be done, without doing it.
+    pub dry_run: bool,
+    /// Read the rollouts of bound sessions: `None` means in unlimited watches that route completions.
+    pub ingest: Option<bool>,
+}
+
+impl Request {
+    fn command_types(&self) -> Vec<CommandType> {
+        // Loop continuations are neither claimed nor planned: their gates do not exist yet.
+        match self.only {
+            None => vec![CommandType::NotifyManager, CommandType::NudgeWorker],
+            Some(Signal::Command(only)) => vec![only],
+            Some(Signal::Completion) => Vec::new(),
+        }
+    }
+
+    fn routes_completions(&self) -> bool {
+        matches!(self.only, None | Some(Signal::Completion))
+    }
+
+    fn ingests(&self) -> bool {
+        let unlimited = self.watch && self.iterations.is_none();
+        !self.dry_run && self.ingest.unwrap_or(unlimited && self.routes_completions())
+    }
+}
+
+/// What a dispatcher did.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs, reason = "documented in the command's help")]
+pub struct Report {
+    pub dispatcher_id: String,
+    pub dry_run: bool,
+    pub iterations: u64,
+    /// The newest elements, at most a thousand of a watch.
+    pub processed: Vec<Element>,
+    /// Number of elements in `processed`.
+    pub processed_count: usize,
+    /// Number of elements ever processed by this run.
+    pub processed_total: u64,
+    pub watch: bool,
+}
+
+/// Stops a watching dispatcher from another thread, after the batch in hand.
+#[derive(Clone, Default)]
+pub struct Stop {
+    requested: Arc<AtomicBool>,
+    waker: Arc<Mutex<Option<Waker>>>,
+}
+
+impl Stop {
+    /// Asks the dispatcher to end.
+    pub fn request(&self) {
+        self.requested.store(true, Ordering::SeqCst);
+        if let Ok(waker) = self.waker.lock() {
+            if let Some(waker) = waker.as_ref() {
+                waker.wake();
+            }
+        }
+    }
+
+    fn is_requested(&self) -> bool {
+        self.requested.load(Ordering::SeqCst)
+    }
+
+    fn wakes(&self, waker: Waker) {
+        if let Ok(mut place) = self.waker.lock() {
+            *place = Some(waker);
+        }
+    }
+}
+
+/// Receives a line that a person should see while a watch goes on.
+pub type Warn<'a> = &'a mut dyn FnMut(&str);
+
+/// Runs a dispatcher: one pass, or a watch until its iterations are done or it is stopped.
+///
+/// # Errors
+/// A ledger that fails in a way that waiting cannot cure. Failures of single items are elements.
+pub fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -> Result<Report> {
+    cx.db.use_bulk_cache()?;
+    if request.watch {
+        return watch::run(cx, request, stop, warn);
+    }
+    if request.ingests() {
+        watch::Rollouts::default().ingest_all(cx, warn)?;
+    }
+    let processed = pass::run(cx, request, stop, &Default::default())?;
+    Ok(Report {
+        dispatcher_id: request.dispatcher_id.clone(),
+        dry_run: request.dry_run,
+        iterations: 1,
+        processed_count: processed.len(),
+        processed_total: processed.len() as u64,
+        processed,
+        watch: false,
+    })
+}

@@ -1,0 +1,141 @@
+//! One pass of a dispatcher: end lapsed claims, execute queued commands, route completions.
+
+use std::collections::HashSet;
+
+use conveyor_model::IdPrefix;
+use conveyor_store::{Tx, commands, completions as events, notifications};
+
+use super::completions::{self, dedupe_key};
+use super::elements::{COMPLETION, Element, PlannedCommand, PlannedCompletion};
+use super::routing::{self, Batch};
+use super::{BATCH, Request, Stop, recovery};
+use crate::{Cx, Error, Result, fault};
+
+/// Completions that this process itself read from rollouts: events by session, from this id on.
+pub(super) type OwnEvents = std::collections::HashMap<String, i64>;
+
+/// Runs one pass; gives its elements.
+pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, own: &OwnEvents) -> Result<Vec<Element>> {
+    if request.dry_run {
+        return cx.db.read(|tx| plan(tx, request));
+    }
+    let mut pass = Pass { request, elements: Vec::new(), counted: 0 };
+    // A look first: a pass that finds nothing must not write, nor wait for the write lock.
+    if !cx.db.read(|tx| has_work(tx, request))? {
+        return Ok(pass.elements);
+    }
+    pass.recover(cx)?;
+    pass.execute(cx, stop)?;
+    if request.routes_completions() {
+        completions::route(cx, &mut pass, stop, own)?;
+    }
+    Ok(pass.elements)
+}
+
+/// The elements of a pass and what is left of its limit.
+pub(super) struct Pass<'r> {
+    pub(super) request: &'r Request,
+    elements: Vec<Element>,
+    counted: usize,
+}
+
+impl Pass<'_> {
+    /// How many more elements may count.
+    pub(super) fn remaining(&self) -> usize {
+        self.request.limit.max(1).saturating_sub(self.counted)
+    }
+
+    /// Takes the elements of a committed batch.
+    pub(super) fn add(&mut self, elements: Vec<Element>) {
+        self.counted += elements.iter().filter(|element| element.counts()).count();
+        self.elements.extend(elements);
+    }
+
+    fn recover(&mut self, cx: &mut Cx) -> Result<()> {
+        let types = self.request.command_types();
+        let (dispatcher, limit) = (&self.request.dispatcher_id, self.remaining().min(BATCH));
+        let recovered = cx.db.write(|tx| recovery::recover(tx, &types, dispatcher, limit))?;
+        self.add(recovered);
+        fault::point("dispatch.recovered");
+        Ok(())
+    }
+
+    fn execute(&mut self, cx: &mut Cx, stop: &Stop) -> Result<()> {
+        let types = self.request.command_types();
+        if types.is_empty() {
+            return Ok(());
+        }
+        // Tasks that another dispatcher holds right now; it will do their items.
+        let mut held = Vec::new();
+        while self.remaining() > 0 && !stop.is_requested() {
+            let limit = self.remaining().min(BATCH);
+            fault::point("dispatch.before_batch");
+            let batch: Batch = cx.db.write(|tx| routing::batch(tx, self.request, &types, limit, &held))?;
+            fault::point("dispatch.after_batch");
+            let progress = batch.looked_at > 0 && (batch.handled > 0 || !batch.held.is_empty());
+            self.add(batch.elements);
+            held.extend(batch.held);
+            if !progress {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn has_work(tx: &mut Tx<'_>, request: &Request) -> Result<bool> {
+    let types = request.command_types();
+    if !commands::claimable(tx, &types, 1, &[])?.is_empty() || !commands::lapsed(tx, &types, 1)?.is_empty() {
+        return Ok(true);
+    }
+    if !request.routes_completions() {
+        return Ok(false);
+    }
+    Ok(!events::unrouted(tx, 1, &[])?.is_empty()
+        || !notifications::retryable_completions(tx, 1)?.is_empty()
+        || !notifications::half_done_completions(tx, 1)?.is_empty()
+        || !events::lagging_marks(tx)?.is_empty())
+}
+
+/// What a pass would do.
+fn plan(tx: &mut Tx<'_>, request: &Request) -> Result<Vec<Element>> {
+    let limit = request.limit.max(1);
+    let mut planned: Vec<Element> = commands::claimable(tx, &request.command_types(), limit, &[])?
+        .into_iter()
+        .map(|command| {
+            Element::PlannedCommand(PlannedCommand {
+                command_id: command.id,
+                command_type: command.command_type,
+                correlation_id: command.correlation_id,
+                dry_run: true,
+                state: "planned",
+                task: command.task_id,
+            })
+        })
+        .collect();
+    if planned.len() < limit && request.routes_completions() {
+        let mut names = HashSet::new();
+        for event in events::unrouted(tx, limit - planned.len(), &[])? {
+            let dedupe_key = dedupe_key(&event);
+            if !names.insert(dedupe_key.clone()) {
+                continue;
+            }
+            let manager = match &event.manager_session_id {
+                Some(id) => conveyor_store::sessions::by_id(tx, id)?.map(|session| session.name),
+                None => None,
+            };
+            planned.push(Element::PlannedCompletion(PlannedCompletion {
+                binding_id: event.binding_id,
+                correlation_id: tx.fresh_id(IdPrefix::Dispatch),
+                dedupe_key,
+                dry_run: true,
+                signal_type: COMPLETION,
+                source_event_id: event.event_id,
+                state: "planned",
+                target_session: manager,
+                task: event.task_name,
+            }));
+        }
+    }
+    Ok::<_, Error>(planned)
+}

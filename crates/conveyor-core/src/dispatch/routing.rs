@@ -1,0 +1,418 @@
+//! Executing queued commands: claim, route, finish. A message for an inbox does all of it in one
+//! transaction, so that a crash leaves either nothing or the whole.
+
+use std::collections::HashMap;
+
+use conveyor_model::records::{Binding, Session};
+use conveyor_model::{Actor, AttemptState, CommandType, DeliveryMode, NotificationState, Role, Severity};
+use conveyor_store::commands::{self, Claim, Claimable, Outcome};
+use conveyor_store::notifications::{self, NewNotification};
+use conveyor_store::telemetry::{self, Emit};
+use conveyor_store::{StoreError, Tx, bindings, sessions};
+use serde_json::{Value, json};
+
+use super::elements::{Element, Parked, PermissionCheck, Refused, Routed, stored};
+use super::{NO_GUARDED_TYPING, PARK_SECONDS, Request, permission};
+use crate::{Error, Result};
+
+/// What one transaction did.
+pub(super) struct Batch {
+    /// What it says about its items.
+    pub(super) elements: Vec<Element>,
+    /// Commands read from the queue.
+    pub(super) looked_at: usize,
+    /// Commands finished or put off.
+    pub(super) handled: usize,
+    /// Tasks that another dispatcher holds.
+    pub(super) held: Vec<String>,
+}
+
+/// Executes up to `limit` claimable commands in queue order, except those of `held` tasks.
+pub(super) fn batch(
+    tx: &mut Tx<'_>,
+    request: &Request,
+    types: &[CommandType],
+    limit: usize,
+    held: &[String],
+) -> Result<Batch> {
+    let queue = commands::claimable(tx, types, limit, held)?;
+    let mut batch = Batch { elements: Vec::new(), looked_at: queue.len(), handled: 0, held: Vec::new() };
+    let mut tasks = HashMap::new();
+    for command in queue {
+        if let Some(task_id) = &command.task_id {
+            let known = tasks.get(task_id).copied();
+            let taken = match known {
+                Some(taken) => taken,
+                None => commands::take_task(tx, task_id)?,
+            };
+            if known.is_none() {
+                tasks.insert(task_id.clone(), taken);
+                if !taken {
+                    batch.held.push(task_id.clone());
+                }
+            }
+            if !taken {
+                continue;
+            }
+        }
+        // What was put off for the same receiver goes first, now that its turn may have come.
+        for earlier in commands::put_off_before(tx, &command, types)? {
+            handle(tx, request, &earlier, &mut batch)?;
+        }
+        handle(tx, request, &command, &mut batch)?;
+    }
+    Ok(batch)
+}
+
+/// Executes one command so that its failure leaves the others of the batch alone.
+fn handle(tx: &mut Tx<'_>, request: &Request, command: &Claimable, batch: &mut Batch) -> Result<()> {
+    let outcome = tx.savepoint(|tx| execute(tx, request, command));
+    let element = match outcome {
+        Err(error) if is_own_fault(&error) => tx.savepoint(|tx| {
+            refuse_after(tx, request, command, &error)
+        })?,
+        outcome => outcome?,
+    };
+    match element {
+        Executed::Said(element) => {
+            batch.handled += 1;
+            batch.elements.push(*element);
+        }
+        Executed::Quietly => batch.handled += 1,
+        Executed::TakenByAnother => {}
+    }
+    Ok(())
+}
+
+/// What became of a command.
+enum Executed {
+    Said(Box<Element>),
+    /// Put off again for the reason that was said before.
+    Quietly,
+    TakenByAnother,
+}
+
+/// A failure of this one command's rows, as opposed to one of the ledger or the connection.
+fn is_own_fault(error: &Error) -> bool {
+    matches!(error, Error::Store(StoreError::Sql(_) | StoreError::Unique { .. } | StoreError::Type { .. }))
+}
+
+/// A reason not to route, found before any effect.
+struct Refusal {
+    error: String,
+    error_type: &'static str,
+}
+
+/// Where a message goes.
+struct Route {
+    binding: Binding,
+    source: Session,
+    target: Session,
+    message: String,
+}
+
+fn execute(tx: &mut Tx<'_>, request: &Request, command: &Claimable) -> Result<Executed> {
+    let route = find_route(tx, command)?;
+    if let Ok(Route { target, .. }) = &route {
+        if target.tmux().is_some() {
+            return park(tx, request, command, target);
+        }
+    }
+    let Some(claim) = claim(tx, request, command)? else { return Ok(Executed::TakenByAnother) };
+    let route = match route {
+        Ok(route) => route,
+        Err(refusal) => return refuse(tx, request, command, &claim, refusal),
+    };
+    let check = permission::check(tx, command, &claim, &route.binding.task_id)?;
+    if let Some(denied) = check.as_ref().filter(|check| !check.allowed) {
+        let refusal = Refusal {
+            error: denial(denied),
+            error_type: "DispatchPermissionError",
+        };
+        return refuse(tx, request, command, &claim, refusal);
+    }
+    deliver_by_pull(tx, request, command, &claim, &route, check)
+}
+
+fn denial(check: &PermissionCheck) -> String {
+    let permission = &check.required_permission;
+    if check.configured {
+        format!("the manager configuration does not grant {permission}")
+    } else {
+        format!("the task has no manager configuration, so {permission} is not granted")
+    }
+}
+
+fn find_route(tx: &mut Tx<'_>, command: &Claimable) -> Result<Result<Route, Refusal>> {
+    let refused = |error: &str| Ok(Err(Refusal { error: error.into(), error_type: "DispatchRoutingError" }));
+    let text = |key: &str| command.payload.get(key).and_then(Value::as_str);
+    let Some(message) = text("message").or_else(|| text("text")).filter(|text| !text.trim().is_empty()) else {
+        return refused("the command's payload has no message");
+    };
+    let Some(task_id) = &command.task_id else { return refused("the command belongs to no task") };
+    let Some(binding) = bindings::live_of_task(tx, task_id)? else {
+        return refused("the task has no active binding");
+    };
+    let (source_id, target_id) = match command.command_type.target() {
+        Role::Manager => (&binding.worker_session_id, &binding.manager_session_id),
+        Role::Worker => (&binding.manager_session_id, &binding.worker_session_id),
+    };
+    let mut session = |id: &Option<String>| match id {
+        Some(id) => sessions::by_id(tx, id),
+        None => Ok(None),
+    };
+    match (session(source_id)?, session(target_id)?) {
+        (Some(source), Some(target)) => Ok(Ok(Route { message: message.to_owned(), binding, source, target })),
+        (None, _) => refused("the binding has no session to send from"),
+        (_, None) => refused("the binding has no session to send to"),
+    }
+}
+
+/// Puts a command off whose receiver can only be reached by typing. It is not claimed.
+fn park(tx: &mut Tx<'_>, request: &Request, command: &Claimable, target: &Session) -> Result<Executed> {
+    let available_at = commands::put_off(tx, &command.id, PARK_SECONDS, NO_GUARDED_TYPING)?;
+    if command.parked_reason.as_deref() == Some(NO_GUARDED_TYPING) {
+        return Ok(Executed::Quietly);
+    }
+    let event = Emit::info(
+        Actor::Dispatch,
+        "delivery_parked",
+        format!("Put off command {} for {}.", command.command_type, target.name),
+        json!({
+            "command_id": command.id,
+            "command_type": command.command_type,
+            "correlation_id": command.correlation_id,
+            "dispatcher_id": request.dispatcher_id,
+        }),
+        json!({ "available_at": available_at, "reason": NO_GUARDED_TYPING, "target_session": target.name }),
+    );
+    telemetry::emit(tx, &event.of_task(command.task_id.as_deref()))?;
+    Ok(said(Element::Parked(Parked {
+        available_at,
+        command_id: command.id.clone(),
+        command_type: command.command_type,
+        correlation_id: command.correlation_id.clone(),
+        dispatcher_id: request.dispatcher_id.clone(),
+        dry_run: false,
+        reason: NO_GUARDED_TYPING.into(),
+        state: "parked",
+        target_session: target.name.clone(),
+    })))
+}
+
+fn said(element: Element) -> Executed {
+    Executed::Said(Box::new(element))
+}
+
+fn claim(tx: &mut Tx<'_>, request: &Request, command: &Claimable) -> Result<Option<Claim>> {
+    let Some(claim) = commands::claim(tx, command, &request.dispatcher_id, request.lease_seconds)? else {
+        return Ok(None);
+    };
+    let attributes = json!({
+        "attempts": claim.attempts,
+        "claim_expires_at": claim.claim_expires_at,
+        "manager_id": null,
+        "worker_id": null,
+    });
+    let summary = format!("Claimed command {}.", command.command_type);
+    emit(tx, command, "dispatch_command_claimed", summary, correlation(request, command, &claim), attributes)?;
+    Ok(Some(claim))
+}
+
+fn correlation(request: &Request, command: &Claimable, claim: &Claim) -> Value {
+    json!({
+        "attempt_id": claim.attempt_id,
+        "command_id": command.id,
+        "command_type": command.command_type,
+        "correlation_id": claim.correlation_id,
+        "dispatcher_id": request.dispatcher_id,
+    })
+}
+
+fn emit(
+    tx: &mut Tx<'_>,
+    command: &Claimable,
+    event_type: &str,
+    summary: String,
+    correlation: Value,
+    attributes: Value,
+) -> Result<()> {
+    let event = Emit::info(Actor::Dispatch, event_type, summary, correlation, attributes);
+    telemetry::emit(tx, &event.of_task(command.task_id.as_deref()))?;
+    Ok(())
+}
+
+fn deliver_by_pull(
+    tx: &mut Tx<'_>,
+    request: &Request,
+    command: &Claimable,
+    claim: &Claim,
+    route: &Route,
+    check: Option<PermissionCheck>,
+) -> Result<Executed> {
+    let (notification_id, existed) = match find_or_insert(tx, request, command, claim, route, &check)? {
+        Ok(found) => found,
+        Err(refusal) => return refuse(tx, request, command, claim, refusal),
+    };
+    let mut tied = correlation(request, command, claim);
+    tied["routed_notification_id"] = notification_id.into();
+    let summary = format!("Attempted command {}.", command.command_type);
+    let attributes = json!({
+        "delivery_mode": DeliveryMode::PullRequired,
+        "permission_check": check,
+        "source_session": route.source.name,
+        "target_session": route.target.name,
+    });
+    emit(tx, command, "dispatch_command_attempted", summary, tied.clone(), attributes)?;
+    if existed != Some(NotificationState::Delivered) {
+        tied["binding_id"] = route.binding.binding_id.clone().into();
+        tied["signal_type"] = command.command_type.as_str().into();
+        let summary = format!("{} waits in the inbox of {}.", command.command_type, route.target.name);
+        let attributes =
+            json!({ "delivery_mode": DeliveryMode::PullRequired, "target_session": route.target.name });
+        emit(tx, command, "dispatch_signal_pull_required", summary, tied, attributes)?;
+    }
+    let element = Routed {
+        attempt_id: claim.attempt_id,
+        command_id: command.id.clone(),
+        command_type: command.command_type,
+        correlation_id: claim.correlation_id.clone(),
+        deduplicated: existed.is_some().then_some(true),
+        delivery_mode: DeliveryMode::PullRequired,
+        dispatcher_id: request.dispatcher_id.clone(),
+        dry_run: false,
+        notification_id,
+        permission_check: check,
+        side_effect_completed: false,
+        side_effect_started: false,
+        state: DeliveryMode::PullRequired.as_str(),
+        target_session: route.target.name.clone(),
+    };
+    finish(tx, request, command, claim, AttemptState::Succeeded, &stored(&element), None)?;
+    Ok(said(Element::Routed(element)))
+}
+
+/// The notification of a command, in its receiver's inbox; with the state in which it was found,
+/// when an earlier attempt had made it already.
+fn find_or_insert(
+    tx: &mut Tx<'_>,
+    request: &Request,
+    command: &Claimable,
+    claim: &Claim,
+    route: &Route,
+    check: &Option<PermissionCheck>,
+) -> Result<Result<(i64, Option<NotificationState>), Refusal>> {
+    let dedupe_key = format!("{}:{}:{}", route.binding.binding_id, command.command_type, command.id);
+    if let Some(existing) = notifications::by_dedupe_key(tx, &dedupe_key)? {
+        let state = NotificationState::from_text(&existing.state);
+        return match state {
+            Some(NotificationState::Delivered) => Ok(Ok((existing.id, state))),
+            Some(NotificationState::Pending) if !existing.side_effect_started => {
+                notifications::deliver_by_pull(tx, existing.id)?;
+                Ok(Ok((existing.id, state)))
+            }
+            _ => Ok(Err(Refusal {
+                error: format!("notification {} of this command is already {}", existing.id, existing.state),
+                error_type: "RoutedNotificationError",
+            })),
+        };
+    }
+    let id = notifications::insert(
+        tx,
+        &NewNotification {
+            task_id: &route.binding.task_id,
+            binding_id: &route.binding.binding_id,
+            correlation_id: &claim.correlation_id,
+            source_session_id: &route.source.id,
+            target_session_id: &route.target.id,
+            signal_type: command.command_type.as_str(),
+            source_event: None,
+            dedupe_key: &dedupe_key,
+            command_id: Some(&command.id),
+            delivery_mode: DeliveryMode::PullRequired,
+            state: NotificationState::Delivered,
+            payload: json!({
+                "command_id": command.id,
+                "command_type": command.command_type,
+                "delivery_mode": DeliveryMode::PullRequired,
+                "dispatcher_id": request.dispatcher_id,
+                "message": route.message,
+                "permission_check": check,
+                "source_session": route.source.name,
+                "target_session": route.target.name,
+                "task_id": route.binding.task_id,
+            }),
+            error: None,
+        },
+    )?;
+    Ok(Ok((id, None)))
+}
+
+/// Finishes a command as failed before any effect.
+fn refuse(
+    tx: &mut Tx<'_>,
+    request: &Request,
+    command: &Claimable,
+    claim: &Claim,
+    refusal: Refusal,
+) -> Result<Executed> {
+    let element = Refused {
+        attempt_id: claim.attempt_id,
+        command_id: command.id.clone(),
+        command_type: command.command_type,
+        correlation_id: claim.correlation_id.clone(),
+        dispatcher_id: request.dispatcher_id.clone(),
+        error: refusal.error.clone(),
+        error_type: refusal.error_type,
+        notification_id: None,
+        required_permission: command.required_permission.clone(),
+        side_effect_completed: false,
+        side_effect_started: false,
+        state: AttemptState::Failed.as_str(),
+    };
+    finish(tx, request, command, claim, AttemptState::Failed, &stored(&element), Some(&refusal.error))?;
+    Ok(said(Element::Refused(element)))
+}
+
+/// Finishes a command as failed whose own rows broke the first try, which was undone.
+fn refuse_after(tx: &mut Tx<'_>, request: &Request, command: &Claimable, error: &Error) -> Result<Executed> {
+    let Some(claim) = claim(tx, request, command)? else { return Ok(Executed::TakenByAnother) };
+    let error_type = match error {
+        Error::Store(StoreError::Unique { .. }) => "RoutedNotificationError",
+        _ => "Error",
+    };
+    refuse(tx, request, command, &claim, Refusal { error: error.to_string(), error_type })
+}
+
+fn finish(
+    tx: &mut Tx<'_>,
+    request: &Request,
+    command: &Claimable,
+    claim: &Claim,
+    state: AttemptState,
+    result: &Value,
+    error: Option<&str>,
+) -> Result<()> {
+    commands::finish(tx, &command.id, claim.attempt_id, &Outcome { state, result, error })?;
+    let (event_type, severity) = match state {
+        AttemptState::Succeeded => ("dispatch_command_succeeded", Severity::Info),
+        AttemptState::Blocked => ("dispatch_command_blocked", Severity::Warning),
+        _ => ("dispatch_command_failed", Severity::Error),
+    };
+    let event = Emit::info(
+        Actor::Dispatch,
+        event_type,
+        format!("Command {} {state}.", command.command_type),
+        correlation(request, command, claim),
+        json!({
+            "error": error,
+            "manager_id": null,
+            "result": result,
+            "side_effect_completed": false,
+            "side_effect_started": false,
+            "worker_id": null,
+        }),
+    );
+    telemetry::emit(tx, &event.of_task(command.task_id.as_deref()).severity(severity))?;
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! The watching dispatcher: passes on a tick, and at once when something was committed or a bound
+//! session wrote to its rollout.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use conveyor_model::Actor;
+use conveyor_store::telemetry::{self, Emit, WATCH_HEARTBEAT};
+use conveyor_store::{Changes, StoreError, Wake};
+use serde_json::json;
+
+use super::elements::Element;
+use super::{Report, Request, Stop, Warn, pass};
+use crate::{Cx, Error, Result, fault};
+
+pub(super) use super::rollouts::Rollouts;
+
+/// How many elements the final report keeps.
+const KEPT: usize = 1000;
+
+/// Pauses between attempts to reach a ledger that is down.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What a watch has done so far.
+struct Watched {
+    iterations: u64,
+    total: u64,
+    kept: VecDeque<Element>,
+}
+
+/// Watches until the iterations are done or a stop is requested.
+pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -> Result<Report> {
+    let mut watched = Watched { iterations: 0, total: 0, kept: VecDeque::new() };
+    let mut rollouts = Rollouts::default();
+    let mut changes = observe(cx, stop)?;
+    let interval = tick(request);
+    let mut next_tick = Instant::now();
+    while !stop.is_requested() {
+        watched.iterations += 1;
+        next_tick = (next_tick + interval).max(Instant::now());
+        let ticked = iterate(cx, request, stop, warn, &mut rollouts, &mut watched);
+        if !survive(cx, ticked, stop, warn, &mut changes)? {
+            break;
+        }
+        if request.iterations.is_some_and(|most| watched.iterations >= most.max(1)) {
+            break;
+        }
+        // Woken passes belong to this iteration: not counted, no heartbeat of their own.
+        while !stop.is_requested() {
+            let wake = cx.db.wait_for_change(&mut changes, next_tick, &mut || rollouts.have_grown());
+            let woken = match wake {
+                Ok(Wake::TimedOut) => break,
+                Ok(Wake::Nudged) => continue,
+                Ok(Wake::Changed | Wake::Looked) => {
+                    one_pass(cx, request, stop, warn, &mut rollouts, &mut watched).map(drop)
+                }
+                Err(error) => Err(error.into()),
+            };
+            if !survive(cx, woken, stop, warn, &mut changes)? {
+                break;
+            }
+        }
+    }
+    Ok(Report {
+        dispatcher_id: request.dispatcher_id.clone(),
+        dry_run: request.dry_run,
+        iterations: watched.iterations,
+        processed_count: watched.kept.len(),
+        processed: watched.kept.into(),
+        processed_total: watched.total,
+        watch: true,
+    })
+}
+
+/// The time between iterations. An unlimited watch beats at most once a second.
+fn tick(request: &Request) -> Duration {
+    let wanted = Duration::try_from_secs_f64(request.interval.max(0.0)).unwrap_or(Duration::MAX / 4);
+    if request.iterations.is_none() { wanted.max(Duration::from_secs(1)) } else { wanted }
+}
+
+fn observe(cx: &mut Cx, stop: &Stop) -> Result<Changes> {
+    let changes = cx.db.observe_changes()?;
+    stop.wakes(changes.waker());
+    Ok(changes)
+}
+
+/// One iteration: a pass and its heartbeat.
+fn iterate(
+    cx: &mut Cx,
+    request: &Request,
+    stop: &Stop,
+    warn: Warn<'_>,
+    rollouts: &mut Rollouts,
+    watched: &mut Watched,
+) -> Result<()> {
+    let processed = one_pass(cx, request, stop, warn, rollouts, watched)?;
+    fault::point("dispatch.before_heartbeat");
+    let event = || {
+        Emit::info(
+            Actor::Dispatch,
+            WATCH_HEARTBEAT,
+            format!("Dispatcher {} is watching.", request.dispatcher_id),
+            json!({ "dispatcher_id": request.dispatcher_id, "iteration": watched.iterations }),
+            json!({ "dry_run": request.dry_run, "processed_count": processed }),
+        )
+        .in_whole_seconds()
+    };
+    cx.db.write(|tx| telemetry::emit(tx, &event()))?;
+    Ok(())
+}
+
+/// Passes until one does not fill its limit; gives the number of elements.
+fn one_pass(
+    cx: &mut Cx,
+    request: &Request,
+    stop: &Stop,
+    warn: Warn<'_>,
+    rollouts: &mut Rollouts,
+    watched: &mut Watched,
+) -> Result<usize> {
+    let mut processed = 0;
+    loop {
+        if request.ingests() {
+            rollouts.ingest_all(cx, warn)?;
+        }
+        let elements = pass::run(cx, request, stop, rollouts.own_events())?;
+        let counted = elements.iter().filter(|element| element.counts()).count();
+        processed += elements.len();
+        watched.total += elements.len() as u64;
+        watched.kept.extend(elements);
+        watched.kept.drain(..watched.kept.len().saturating_sub(KEPT));
+        let full = counted >= request.limit.max(1);
+        if !full || request.iterations.is_some() || request.dry_run || stop.is_requested() {
+            return Ok(processed);
+        }
+    }
+}
+
+/// Whether the watch goes on after a pass: through outages, with one line each; not through what
+/// waiting cannot cure. `false` when a stop was requested meanwhile.
+fn survive(
+    cx: &mut Cx,
+    outcome: Result<()>,
+    stop: &Stop,
+    warn: Warn<'_>,
+    changes: &mut Changes,
+) -> Result<bool> {
+    let error = match outcome {
+        Ok(()) => return Ok(true),
+        Err(Error::Store(error)) if error.is_transient() => error,
+        Err(error) => return Err(error),
+    };
+    warn(&format!("{error}; the dispatcher goes on when the ledger is back"));
+    if matches!(error, StoreError::Busy { .. }) {
+        return Ok(true);
+    }
+    let mut pause = FIRST_PAUSE;
+    while !stop.is_requested() {
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        match cx.db.reconnect().map_err(Error::from).and_then(|()| observe(cx, stop)) {
+            Ok(fresh) => {
+                *changes = fresh;
+                return Ok(true);
+            }
+            Err(Error::Store(error)) if error.is_transient() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,84 @@
+//! Reading what sessions wrote: from rollout files into the ledger, each line once.
+//!
+//! [`ingest`] is the command, a life sign of the session. [`Follower`] is for a watching process:
+//! it looks at the rollouts of all bound sessions, costs next to nothing while they do not grow,
+//! and gives no life signs.
+
+mod batch;
+mod error;
+mod follow;
+
+use conveyor_store::rollout_marks::{self, Mark};
+use serde::Serialize;
+
+use crate::{Cx, Error, Result};
+
+pub use error::IngestError;
+pub use follow::{Follower, Pass};
+
+/// What an ingest brought.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ingested {
+    /// Events that were stored; those that were there already do not count.
+    pub new_events: u64,
+    /// Where reading goes on next time.
+    pub new_offset: u64,
+    /// The session's name.
+    pub session: String,
+    /// Lines that hold no event.
+    pub skipped_lines: u64,
+}
+
+/// Receives how many bytes of the file have been read, of how many.
+pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
+
+/// Stores everything new in a session's rollout and renews the session's lease.
+///
+/// # Errors
+/// An unknown session, an [`IngestError`], or a failing ledger.
+pub fn ingest(cx: &mut Cx, session: &str, progress: Progress<'_>) -> Result<Ingested> {
+    let mark = cx.db.read(|tx| rollout_marks::by_name(tx, session))?;
+    let mut mark = mark.ok_or_else(|| Error::UnknownSession(session.to_owned()))?;
+    let mut totals = Totals::default();
+    while !read_on(cx, &mut mark, &mut totals, progress)? {
+        // Another process was faster, or the session was registered anew: go on from there.
+        let current = cx.db.read(|tx| rollout_marks::by_id(tx, &mark.session_id))?;
+        mark = current.ok_or_else(|| Error::UnknownSession(session.to_owned()))?;
+    }
+    Ok(Ingested {
+        new_events: totals.new_events,
+        new_offset: batch::offset_of(&mark),
+        session: mark.session,
+        skipped_lines: totals.skipped_lines,
+    })
+}
+
+#[derive(Default)]
+struct Totals {
+    /// Transactions, each of which renewed the lease.
+    batches: u64,
+    new_events: u64,
+    skipped_lines: u64,
+}
+
+/// Reads from the mark to the end of the file; `false` when the mark was moved by somebody else.
+fn read_on(cx: &mut Cx, mark: &mut Mark, totals: &mut Totals, progress: Progress<'_>) -> Result<bool> {
+    let source = batch::open(&cx.cwd, mark)?;
+    let mut reader = source.reader(batch::offset_of(mark))?;
+    cx.db.use_bulk_cache()?;
+    loop {
+        let batch = source.next_batch(&mut reader)?;
+        // The first transaction is made even if there is nothing new: it renews the lease.
+        if batch.is_empty() && totals.batches > 0 {
+            return Ok(true);
+        }
+        let Some(new_events) = source.store(cx, mark, &batch, true)? else { return Ok(false) };
+        totals.batches += 1;
+        totals.new_events += new_events;
+        totals.skipped_lines += batch.skipped;
+        if batch.is_empty() {
+            return Ok(true);
+        }
+        progress(batch.end, source.file.size());
+    }
+}

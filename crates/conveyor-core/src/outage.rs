@@ -1,0 +1,56 @@
+//! Surviving a ledger that is away for a while: a server that restarts, a file that is busy.
+
+use std::time::{Duration, Instant};
+
+use conveyor_store::{Db, StoreError};
+
+/// The first pause before a reconnect; doubled up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What a waiting process knows of the outage it is in, if any.
+pub(crate) struct Outage {
+    pause: Duration,
+    told: bool,
+}
+
+impl Outage {
+    /// No outage.
+    pub(crate) fn none() -> Self {
+        Self { pause: FIRST_PAUSE, told: false }
+    }
+
+    /// The ledger answers again; the next failure is another outage.
+    pub(crate) fn over(&mut self) {
+        *self = Self::none();
+    }
+
+    /// Waits until the ledger can be connected to again, after it failed with `error`. One line is
+    /// said per outage.
+    ///
+    /// # Errors
+    /// What waiting cannot cure; or, once `deadline` has passed, what the ledger failed with last.
+    pub(crate) fn survive(
+        &mut self,
+        db: &mut Db,
+        mut error: StoreError,
+        deadline: Instant,
+        warn: &mut dyn FnMut(&str),
+    ) -> Result<(), StoreError> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !error.is_transient() || left.is_zero() {
+                return Err(error);
+            }
+            if !std::mem::replace(&mut self.told, true) {
+                warn(&format!("{error}: waiting for it to come back"));
+            }
+            std::thread::sleep(self.pause.min(left));
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            match db.reconnect() {
+                Ok(()) => return Ok(()),
+                Err(again) => error = again,
+            }
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The command queue from the user's side: queueing messages, listing commands.
+
+use conveyor_model::records::Object;
+use conveyor_model::{Actor, CommandState, CommandType, permissions};
+use conveyor_store::commands::{self, Attempt, Filter, Listed, NewCommand};
+use conveyor_store::telemetry::{self, Emit};
+use conveyor_store::{StoreError, Tx};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{Cx, Error, Result, Sink, reference};
+
+/// A message to be queued for the other side of a task's binding.
+pub struct EnqueueRequest<'a> {
+    /// `notify_manager` or `nudge_worker`.
+    pub command_type: CommandType,
+    /// Task id or name.
+    pub task: &'a str,
+    /// The text to convey; not blank.
+    pub message: &'a str,
+    /// Default: generated.
+    pub correlation_id: Option<&'a str>,
+    /// Default: the command's id.
+    pub idempotency_key: Option<&'a str>,
+    /// A manager permission that must be granted when the command is executed.
+    pub required_permission: Option<&'a str>,
+}
+
+/// The reply of [`enqueue`].
+#[derive(Debug, Serialize)]
+#[allow(missing_docs, reason = "fields are the columns of the table")]
+pub struct Enqueued {
+    pub command_id: String,
+    pub command_type: CommandType,
+    pub correlation_id: String,
+    /// As given.
+    pub required_permission: Option<String>,
+    /// As given.
+    pub task: String,
+}
+
+impl EnqueueRequest<'_> {
+    /// Checks what needs no ledger; gives the required permission's trimmed text.
+    ///
+    /// # Errors
+    /// A blank message, a blank or unknown permission.
+    pub fn check(&self) -> Result<Option<&str>> {
+        if self.message.trim().is_empty() {
+            return Err(Error::invalid(format!(
+                "the message of {} must not be empty: give --message a text",
+                self.command_type
+            )));
+        }
+        self.required_permission.map(checked_permission).transpose()
+    }
+}
+
+/// Queues a message. Nothing is delivered until a dispatcher runs; no binding is needed yet.
+///
+/// # Errors
+/// A blank message, an unknown permission or task, a taken idempotency key; nothing is written then.
+pub fn enqueue(cx: &mut Cx, request: &EnqueueRequest<'_>) -> Result<Enqueued> {
+    let permission = request.check()?;
+    cx.db.write(|tx| {
+        let task = reference::task(tx, request.task)?;
+        if let Some(key) = request.idempotency_key {
+            if commands::key_is_taken(tx, key)? {
+                return Err(Error::KeyTaken(key.to_owned()));
+            }
+        }
+        let queued = commands::insert(
+            tx,
+            &NewCommand {
+                command_type: request.command_type,
+                task_id: &task.id,
+                correlation_id: request.correlation_id,
+                idempotency_key: request.idempotency_key,
+                required_permission: permission,
+                payload: json!({ "message": request.message }),
+            },
+        )
+        .map_err(|error| match (error, request.idempotency_key) {
+            // Another process took the key between the look and the insert.
+            (StoreError::Unique { .. }, Some(key)) => Error::KeyTaken(key.to_owned()),
+            (error, _) => error.into(),
+        })?;
+        emit_created(tx, &task.id, request.command_type, &queued, permission)?;
+        Ok(Enqueued {
+            command_id: queued.id,
+            command_type: request.command_type,
+            correlation_id: queued.correlation_id,
+            required_permission: request.required_permission.map(ToOwned::to_owned),
+            task: request.task.to_owned(),
+        })
+    })
+}
+
+/// A permission's trimmed text, if the taxonomy knows everything it stands for.
+fn checked_permission(given: &str) -> Result<&str> {
+    let trimmed = given.trim();
+    if trimmed.is_empty() {
+        return Err(Error::invalid(format!("the required permission must not be empty, but is {given:?}")));
+    }
+    match permissions::unknown_part(trimmed) {
+        None => Ok(trimmed),
+        Some(unknown) => {
+            let known: Vec<String> = permissions::TAXONOMY
+                .iter()
+                .flat_map(|(category, actions)| actions.iter().map(move |action| format!("{category}.{action}")))
+                .collect();
+            Err(Error::invalid(format!("unknown permission {unknown:?}: give one of {}", known.join(", "))))
+        }
+    }
+}
+
+fn emit_created(
+    tx: &mut Tx<'_>,
+    task_id: &str,
+    command_type: CommandType,
+    queued: &commands::Queued,
+    permission: Option<&str>,
+) -> Result<()> {
+    let correlation = json!({
+        "command_id": queued.id,
+        "command_type": command_type,
+        "correlation_id": queued.correlation_id,
+    });
+    let attributes = json!({
+        "idempotency_key": queued.idempotency_key,
+        "manager_id": null,
+        "required_permission": permission,
+        "state": CommandState::Pending,
+        "worker_id": null,
+    });
+    let summary = format!("Created command {command_type}.");
+    let event = Emit::info(Actor::Workerctl, "command_created", summary, correlation, attributes);
+    telemetry::emit(tx, &event.of_task(Some(task_id)))?;
+    Ok(())
+}
+
+/// Which commands [`list`] shows; all given conditions hold together.
+#[derive(Debug, Default)]
+pub struct ListRequest<'a> {
+    /// Task id or name.
+    pub task: Option<&'a str>,
+    /// A legacy worker id.
+    pub worker_id: Option<&'a str>,
+    /// A legacy manager id.
+    pub manager_id: Option<&'a str>,
+    /// A state.
+    pub state: Option<CommandState>,
+    /// A type, any text.
+    pub command_type: Option<&'a str>,
+    /// Whether to add the attempt history.
+    pub with_attempts: bool,
+}
+
+/// A command in a list.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs, reason = "fields are the columns of the table")]
+pub struct CommandRecord {
+    pub id: String,
+    pub idempotency_key: String,
+    #[serde(rename = "type")]
+    pub command_type: String,
+    pub state: String,
+    pub created_at: String,
+    pub updated_at: String,
+    pub task_id: Option<String>,
+    pub task_name: Option<String>,
+    pub worker_id: Option<String>,
+    pub manager_id: Option<String>,
+    pub correlation_id: Option<String>,
+    pub available_at: Option<String>,
+    pub claimed_by: Option<String>,
+    pub claimed_at: Option<String>,
+    pub claim_expires_at: Option<String>,
+    pub attempts: i64,
+    pub max_attempts: i64,
+    pub required_permission: Option<String>,
+    pub payload: Object,
+    pub result: Option<Object>,
+    pub error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt_history: Option<Vec<Attempt>>,
+    /// Number of attempts ever begun.
+    #[serde(skip)]
+    pub attempt_rows: i64,
+}
+
+impl From<Listed> for CommandRecord {
+    fn from(listed: Listed) -> Self {
+        let command = listed.command;
+        Self {
+            id: command.id,
+            idempotency_key: command.idempotency_key,
+            command_type: command.command_type,
+            state: command.state,
+            created_at: command.created_at,
+            updated_at: command.updated_at,
+            task_id: command.task_id,
+            task_name: listed.task_name,
+            worker_id: command.worker_id,
+            manager_id: command.manager_id,
+            correlation_id: command.correlation_id,
+            available_at: command.available_at,
+            claimed_by: command.claimed_by,
+            claimed_at: command.claimed_at,
+            claim_expires_at: command.claim_expires_at,
+            attempts: command.attempts,
+            max_attempts: command.max_attempts,
+            required_permission: command.required_permission,
+            payload: command.payload,
+            result: command.result,
+            error: command.error,
+            attempt_history: None,
+            attempt_rows: listed.attempt_rows,
+        }
+    }
+}
+
+/// Hands every matching command to `sink`, in queue order. A filter that matches nothing (even an
+/// unknown task) is no error.
+///
+/// # Errors
+/// A failing ledger, or a failing `sink`.
+pub fn list(cx: &mut Cx, request: &ListRequest<'_>, sink: Sink<'_, CommandRecord>) -> Result<()> {
+    cx.db.read(|tx| {
+        let task = match request.task {
+            Some(reference) => match conveyor_store::tasks::find(tx, reference)? {
+                Some(task) => Some(task),
+                None => return Ok(()),
+            },
+            None => None,
+        };
+        let filter = Filter {
+            task_id: task.as_ref().map(|task| task.id.as_str()),
+            worker_id: request.worker_id,
+            manager_id: request.manager_id,
+            state: request.state,
+            command_type: request.command_type,
+        };
+        if request.with_attempts {
+            return commands::each_with_attempts(tx, &filter, &mut |listed, attempts| {
+                let mut record = CommandRecord::from(listed);
+                record.attempt_history = Some(attempts);
+                Ok(sink(record)?)
+            });
+        }
+        commands::each(tx, &filter, &mut |listed| Ok(sink(listed.into())?))
+    })
+}
