@@ -70,7 +70,11 @@ impl Error {
                  `conveyor register-manager`"
                     .into()
             }
-            Self::NoActiveBinding(_) | Self::NoBoundSession { .. } => {
+            Self::NoBoundSession { role, .. } => format!(
+                "register the {role} again if it is gone, or bind one with `conveyor bind --task … --worker … \
+                 --manager …`"
+            ),
+            Self::NoActiveBinding(_) => {
                 "bind a worker and a manager with `conveyor bind --task … --worker … --manager …`".into()
             }
             Self::KeyTaken(_) => {

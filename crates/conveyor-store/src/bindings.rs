@@ -2,6 +2,7 @@
 
 use conveyor_model::IdPrefix;
 use conveyor_model::records::Binding;
+use serde::Serialize;
 
 use crate::{Row, StoreError, Tx, params};
 
@@ -81,5 +82,73 @@ pub fn end_all(tx: &mut Tx<'_>, task_id: &str) -> Result<u64, StoreError> {
     tx.execute(
         "update bindings set state = 'ended', ended_at = $2 where task_id = $1 and state in ('active', 'ending')",
         params![task_id, now],
+    )
+}
+
+/// Holds a task and sessions against everybody who would bind or deregister them, until the
+/// transaction ends. What is read afterwards stays true.
+///
+/// # Errors
+/// A failing statement.
+pub fn hold(tx: &mut Tx<'_>, task_id: &str, session_ids: &[&str]) -> Result<(), StoreError> {
+    tx.first("select id from tasks where id = $1{lock_row}", params![task_id], |row| row.text(0))?;
+    session_ids.iter().try_for_each(|id| hold_session(tx, id))
+}
+
+/// As [`hold`], for one session alone.
+///
+/// # Errors
+/// A failing statement.
+pub fn hold_session(tx: &mut Tx<'_>, session_id: &str) -> Result<(), StoreError> {
+    tx.first("select id from sessions where id = $1{lock_row}", params![session_id], |row| row.text(0))?;
+    Ok(())
+}
+
+/// A live binding with what people know its parts by. A binding of legacy workers has no sessions.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "fields are columns of the joined tables")]
+pub struct Overview {
+    pub id: String,
+    pub state: String,
+    pub created_at: String,
+    pub task_name: String,
+    pub task_goal: String,
+    pub worker_name: Option<String>,
+    pub worker_state: Option<String>,
+    pub worker_tmux_session: Option<String>,
+    pub manager_name: Option<String>,
+    pub manager_state: Option<String>,
+    pub manager_tmux_session: Option<String>,
+}
+
+/// Hands every live binding to `each`, newest first.
+///
+/// # Errors
+/// A failing statement, or what `each` returns.
+pub fn each_live<E: From<StoreError>>(
+    tx: &mut Tx<'_>,
+    each: &mut dyn FnMut(Overview) -> Result<(), E>,
+) -> Result<(), E> {
+    tx.each(
+        "select b.id, b.state, b.created_at, t.name, t.goal, w.name, w.state, w.tmux_session, m.name, m.state, \
+         m.tmux_session from bindings b join tasks t on t.id = b.task_id \
+         left join sessions w on w.id = b.worker_session_id left join sessions m on m.id = b.manager_session_id \
+         where b.state in ('active', 'ending') order by b.created_at desc, b.rowid desc",
+        &[],
+        &mut |row| {
+            each(Overview {
+                id: row.text(0)?,
+                state: row.text(1)?,
+                created_at: row.text(2)?,
+                task_name: row.text(3)?,
+                task_goal: row.text(4)?,
+                worker_name: row.opt_text(5)?,
+                worker_state: row.opt_text(6)?,
+                worker_tmux_session: row.opt_text(7)?,
+                manager_name: row.opt_text(8)?,
+                manager_state: row.opt_text(9)?,
+                manager_tmux_session: row.opt_text(10)?,
+            })
+        },
     )
 }

@@ -104,6 +104,16 @@ fn is_same(event: &NewEvent, event_type: &str, timestamp: &str, payload: &str) -
         && (event.payload == payload || json::object(&event.payload) == json::object(payload))
 }
 
+/// The id of a session's newest event.
+///
+/// # Errors
+/// A failing statement.
+pub fn newest_id(tx: &mut Tx<'_>, session_id: &str) -> Result<Option<i64>, StoreError> {
+    tx.one("select max(id) from codex_events where session_id = $1", params![session_id], |row| {
+        row.opt_int(0)
+    })
+}
+
 /// Which events of a session: the newest, one subtype only if given.
 #[derive(Clone, Copy, Debug)]
 pub struct Newest<'a> {

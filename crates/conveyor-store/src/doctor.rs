@@ -57,7 +57,12 @@ fn examine_file(tx: &mut Tx<'_>) -> Result<Examination, StoreError> {
     let checks = vec![
         check("foreign_keys", enforced == 1, "value", enforced),
         check("journal_mode_wal", mode == "wal", "value", mode),
-        check("busy_timeout", u128::try_from(timeout).is_ok_and(|timeout| timeout >= BUSY_TIMEOUT.as_millis()), "value", timeout),
+        check(
+            "busy_timeout",
+            u128::try_from(timeout).is_ok_and(|timeout| timeout >= BUSY_TIMEOUT.as_millis()),
+            "value",
+            timeout,
+        ),
         version_check("schema_version", schema_version),
         version_check("user_version", Some(user_version)),
         missing_check("required_tables", required_tables(user_version), &tables),

@@ -113,6 +113,10 @@ impl StoreError {
     #[must_use]
     pub fn from_sqlite(error: &rusqlite::Error, path: &Path) -> Self {
         use rusqlite::ErrorCode;
+        if let rusqlite::Error::SqlInputError { msg, .. } = error {
+            // Its text repeats the whole statement, which tells a user nothing.
+            return Self::Sql(msg.clone());
+        }
         let reason = error.to_string();
         let Some(code) = error.sqlite_error() else { return Self::Sql(reason) };
         match code.code {

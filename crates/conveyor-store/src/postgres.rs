@@ -41,7 +41,7 @@ impl PgConnection {
             }
         }
         let mut client = log_in(&mut config, url.ssl, &location)?;
-        schema::postgres::prepare(&mut client, &url.schema, &location, options.clock.as_ref(), options.ids.as_ref())?;
+        schema::postgres::prepare(&mut client, &url.schema, &location, options.clock.as_ref())?;
         let channel = format!("conveyor_{}", url.schema);
         Ok(Self { client, statements: HashMap::new(), location, channel })
     }

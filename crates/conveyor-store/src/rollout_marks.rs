@@ -94,7 +94,12 @@ pub fn of_bound_sessions(tx: &mut Tx<'_>) -> Result<Vec<Mark>, StoreError> {
 ///
 /// # Errors
 /// A failing statement.
-pub fn advance(tx: &mut Tx<'_>, seen: &Mark, offset: Option<i64>, identity: &Identity) -> Result<bool, StoreError> {
+pub fn advance(
+    tx: &mut Tx<'_>,
+    seen: &Mark,
+    offset: Option<i64>,
+    identity: &Identity,
+) -> Result<bool, StoreError> {
     let moved = tx.execute(
         "update sessions set last_ingest_offset = $2, rollout_device = $3, rollout_inode = $4, rollout_digest = $5 \
          where id = $1 and state = 'active' and last_ingest_offset is not distinct from $6 \

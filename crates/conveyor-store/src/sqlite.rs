@@ -53,10 +53,6 @@ impl SqliteConnection {
         &self.path
     }
 
-    pub(crate) fn raw(&self) -> &rusqlite::Connection {
-        &self.raw
-    }
-
     pub(crate) fn use_bulk_cache(&mut self) -> Result<(), StoreError> {
         self.raw.pragma_update(None, "cache_size", BULK_CACHE).map_err(|e| self.wrap(&e))
     }

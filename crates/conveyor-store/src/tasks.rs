@@ -101,6 +101,25 @@ pub fn each<E: From<StoreError>>(
     )
 }
 
+/// Every open task without a live binding, in order of creation.
+///
+/// # Errors
+/// A failing statement, or what `each` returns.
+pub fn each_unbound<E: From<StoreError>>(
+    tx: &mut Tx<'_>,
+    each: &mut dyn FnMut(Task) -> Result<(), E>,
+) -> Result<(), E> {
+    tx.each(
+        &format!(
+            "select {COLUMNS} from tasks where state in ('candidate', 'managed', 'paused') \
+             and not exists (select 1 from bindings b where b.task_id = tasks.id and b.state in ('active', 'ending')) \
+             order by created_at, id"
+        ),
+        &[],
+        &mut |row| each(from_row(row)?),
+    )
+}
+
 /// Moves a task to another state.
 ///
 /// # Errors

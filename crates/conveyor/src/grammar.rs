@@ -143,8 +143,11 @@ fn explain(name: &str, tree: &clap::Command, error: &clap::Error) -> String {
     }
 }
 
-/// `--limit <N>` as clap shows it, without the value's name.
+/// An argument as a user calls it: `--limit` for clap's `--limit <N>`, `the shell` for `<SHELL>`.
 fn option_name(shown: &str) -> String {
+    if let Some(positional) = shown.strip_prefix('<') {
+        return format!("the {}", positional.trim_matches(['>', '.']).to_lowercase());
+    }
     shown.split([' ', '=']).next().unwrap_or(shown).to_owned()
 }
 

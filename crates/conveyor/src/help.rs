@@ -51,12 +51,12 @@ pub(crate) fn command_tree(spec: &CommandSpec, program: &'static str) -> clap::C
     (spec.args)(tree)
         .about(spec.about)
         .after_help(spec.help)
-        .help_template("usage: {usage}\n\n{about}.\n\n{all-args}\n\n{after-help}\n")
+        .help_template("usage: {usage}\n\n{about}.\n\n{all-args}{after-help}\n")
 }
 
 /// The help text of one command.
 pub(crate) fn of_command(mut tree: clap::Command, colour: bool) -> String {
-    let text = tree.render_long_help();
+    let text = tree.render_help();
     if colour { text.ansi().to_string() } else { text.to_string() }
 }
 

@@ -27,12 +27,12 @@ pub enum DiscoveryError {
         reason: io::Error,
     },
     /// The process serves several sessions, so it proves none.
-    #[error("process {pid} is {held}; give the session's rollout with --codex-session")]
+    #[error("process {pid} is {server}; give the session's rollout with --codex-session")]
     SharedServer {
         /// The pid as given.
         pid: i64,
         /// What gave it away.
-        held: Held,
+        server: SharedServer,
     },
     /// Neither the process nor a descendant holds a rollout.
     #[error(
@@ -60,19 +60,22 @@ pub enum DiscoveryError {
     },
 }
 
-/// What the files and the command line of one process say.
+/// What shows that a process serves several sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// No rollout.
-    Nothing,
-    /// Exactly one rollout.
-    Rollout(PathBuf),
-    /// Its command line contains `app-server`: a shared server, whatever it holds.
+pub enum SharedServer {
+    /// Its command line contains `app-server`.
     AppServer,
-    /// More than one rollout: a shared server.
+    /// It holds these rollouts open.
     Rollouts(Vec<PathBuf>),
-    /// The writer locks of this many threads: a shared server.
+    /// It holds the writer locks of this many threads.
     WriterLocks(usize),
+}
+
+/// What the files and the command line of one process say.
+enum Held {
+    Nothing,
+    Rollout(PathBuf),
+    Shared(SharedServer),
 }
 
 /// A descendant that could prove nothing.
@@ -106,9 +109,11 @@ pub fn rollout_of_pid(processes: &dyn Processes, pid: i64) -> Result<PathBuf, Di
                     candidates.push(path);
                 }
             }
-            Ok(held) if next == root => return Err(DiscoveryError::SharedServer { pid, held }),
-            Ok(held) => {
-                passed_over.push(PassedOver { pid: next, reason: held.to_string() });
+            Ok(Held::Shared(server)) if next == root => {
+                return Err(DiscoveryError::SharedServer { pid, server });
+            }
+            Ok(Held::Shared(server)) => {
+                passed_over.push(PassedOver { pid: next, reason: server.to_string() });
                 continue;
             }
             Err(error) if next == root => return Err(root_failure(pid, error)),
@@ -139,14 +144,14 @@ fn root_failure(pid: i64, error: io::Error) -> DiscoveryError {
 
 fn look_at(processes: &dyn Processes, pid: u32) -> io::Result<Held> {
     if processes.command_line(pid)?.contains("app-server") {
-        return Ok(Held::AppServer);
+        return Ok(Held::Shared(SharedServer::AppServer));
     }
     let files: BTreeSet<PathBuf> = processes.open_files(pid)?.into_iter().collect();
     let locks = files.iter().filter(|path| is_writer_lock(path)).count();
     let mut rollouts: Vec<PathBuf> = files.into_iter().filter(|path| is_rollout_path(path)).collect();
     Ok(match rollouts.len() {
-        2.. => Held::Rollouts(rollouts),
-        _ if locks > 1 => Held::WriterLocks(locks),
+        2.. => Held::Shared(SharedServer::Rollouts(rollouts)),
+        _ if locks > 1 => Held::Shared(SharedServer::WriterLocks(locks)),
         _ => rollouts.pop().map_or(Held::Nothing, Held::Rollout),
     })
 }
@@ -172,23 +177,13 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-impl fmt::Display for Held {
+impl fmt::Display for SharedServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a shared server, which proves no session: ")?;
         match self {
-            Self::Nothing => f.write_str("a process without a rollout"),
-            Self::Rollout(path) => write!(f, "a process with the rollout {path:?}"),
-            Self::AppServer => {
-                f.write_str("a shared server (its command line contains app-server), which proves no session")
-            }
-            Self::Rollouts(paths) => write!(
-                f,
-                "a shared server (it holds {} rollouts: {}), which proves no session",
-                paths.len(),
-                list(paths)
-            ),
-            Self::WriterLocks(count) => {
-                write!(f, "a shared server (it holds {count} writer locks), which proves no session")
-            }
+            Self::AppServer => f.write_str("its command line contains app-server"),
+            Self::Rollouts(paths) => write!(f, "it holds {} rollouts open ({})", paths.len(), list(paths)),
+            Self::WriterLocks(count) => write!(f, "it holds {count} writer locks"),
         }
     }
 }

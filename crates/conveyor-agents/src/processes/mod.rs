@@ -7,7 +7,7 @@ mod programs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use discovery::{DiscoveryError, Held, PassedOver, is_rollout_path, rollout_of_pid};
+pub use discovery::{DiscoveryError, PassedOver, SharedServer, is_rollout_path, rollout_of_pid};
 pub use procfs::ProcFs;
 pub use programs::Programs;
 

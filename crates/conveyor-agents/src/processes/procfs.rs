@@ -86,7 +86,11 @@ impl Processes for ProcFs {
 
 /// Reading about a process that ends meanwhile fails with ESRCH.
 fn gone(error: io::Error) -> io::Error {
-    if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) { io::ErrorKind::NotFound.into() } else { error }
+    if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) {
+        io::ErrorKind::NotFound.into()
+    } else {
+        error
+    }
 }
 
 /// The fourth field of a `stat` file. The second is the program's name in parentheses and may

@@ -66,7 +66,7 @@ fn run(program: &str, arguments: &[&str]) -> io::Result<Vec<u8>> {
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output();
     output
         .map(|output| output.stdout)
-        .map_err(|error| io::Error::new(io::ErrorKind::Other, format!("cannot run {program}: {error}")))
+        .map_err(|error| io::Error::other(format!("cannot run {program}: {error}")))
 }
 
 /// Lines of `pid ppid command line`; others (a command line with a newline in it) are passed over.
@@ -95,14 +95,18 @@ fn parse_names(output: &[u8]) -> Vec<PathBuf> {
 fn unescape(name: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name;
-    while let [byte, tail @ ..] = rest {
-        (rest, _) = match (byte, tail) {
-            (b'\\', [b'\\', tail @ ..]) => (tail, bytes.push(b'\\')),
-            (b'\\', [b'x', high, low, tail @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                (tail, bytes.push(nibble(*high) << 4 | nibble(*low)))
+    while let Some((first, tail)) = rest.split_first() {
+        let (byte, next) = match tail {
+            [b'\\', next @ ..] if *first == b'\\' => (b'\\', next),
+            [b'x', high, low, next @ ..]
+                if *first == b'\\' && high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                (nibble(*high) << 4 | nibble(*low), next)
             }
-            _ => (tail, bytes.push(*byte)),
+            next => (*first, next),
         };
+        bytes.push(byte);
+        rest = next;
     }
     bytes
 }

@@ -1,81 +1,147 @@
-//! JSON rewritten into the ledger's form while it is parsed, without a tree in between: a tree of
-//! an unlucky line takes twenty times the line's size, and building it is half of the work.
+//! JSON rewritten into the ledger's form from text to text. There is no tree in between: that of an
+//! unlucky line takes twenty times the line's size, and building it is most of the work.
+//!
+//! The text must be JSON by its grammar already; serde_json has seen to that.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 
 use conveyor_model::json;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
-/// Receives the text: compact, keys sorted (of equal keys the last one stays), whole numbers
-/// without fraction, nothing escaped that need not be, U+FFFD for NUL.
-#[derive(Default)]
-pub(super) struct Writer<'de> {
-    /// The member `type` of the value, where that is an object and the member is a string.
+/// Deepest nesting that is stored; the same as serde_json reads back, less one for the record.
+const MAX_DEPTH: usize = 127;
+
+/// An object in the ledger's form.
+pub(super) struct Canonical {
+    /// Compact, keys sorted (of equal keys the last one stays), whole numbers without fraction,
+    /// nothing escaped that need not be, U+FFFD for NUL and for halves of surrogate pairs.
+    pub(super) text: String,
+    /// The member `type`, where it is a string.
     pub(super) kind: Option<String>,
-    /// The text so far; always UTF-8.
+}
+
+impl Canonical {
+    /// Rewrites `source`; an empty object if that is something else. `memory` is a text that is no
+    /// longer needed. `None` when the ledger could not read the result back: nesting is too deep or
+    /// a number beyond the range of a 64-bit float.
+    pub(super) fn object(source: &str, memory: String) -> Option<Self> {
+        let mut out = memory.into_bytes();
+        out.clear();
+        if !source.starts_with('{') {
+            out.extend_from_slice(b"{}");
+            return Some(Self { text: String::from_utf8(out).ok()?, kind: None });
+        }
+        out.reserve(source.len());
+        let mut writer = Writer { source, at: 0, out, members: Vec::new(), aside: Vec::new(), kind: None };
+        writer.value(0)?;
+        Some(Self { text: String::from_utf8(writer.out).ok()?, kind: writer.kind })
+    }
+}
+
+struct Writer<'a> {
+    source: &'a str,
+    /// What is before this is written.
+    at: usize,
     out: Vec<u8>,
     /// Members of all objects that are open, those of the innermost last.
-    members: Vec<Member<'de>>,
+    members: Vec<Member<'a>>,
     /// Where [`Writer::arrange`] puts texts aside.
     aside: Vec<u8>,
+    /// The member `type` of the outermost object.
+    kind: Option<String>,
 }
 
 /// A member of an object that is being written.
-struct Member<'de> {
-    key: Cow<'de, str>,
+struct Member<'a> {
+    key: Cow<'a, str>,
     /// Where its text is in the output: a comma, the key, a colon, the value.
     text: Range<usize>,
 }
 
-impl<'de> Writer<'de> {
-    /// A writer in the memory of an earlier text.
-    pub(super) fn reusing(text: String) -> Self {
-        let mut writer = Self { out: text.into_bytes(), ..Self::default() };
-        writer.clear();
-        writer
-    }
-
-    /// Forgets the value that was written.
-    pub(super) fn clear(&mut self) {
-        self.kind = None;
-        self.out.clear();
-    }
-
-    /// The value's text if it is an object, else that of an empty one.
-    pub(super) fn into_object(self) -> String {
-        match String::from_utf8(self.out) {
-            Ok(text) if text.starts_with('{') => text,
-            _ => "{}".into(),
+impl<'a> Writer<'a> {
+    /// The next byte that is not white space; it is not passed.
+    fn peek(&mut self) -> Option<u8> {
+        loop {
+            match *self.source.as_bytes().get(self.at)? {
+                b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
+                byte => return Some(byte),
+            }
         }
     }
 
-    fn object<A: MapAccess<'de>>(&mut self, mut map: A) -> Result<(), A::Error> {
+    /// Passes the next byte that is not white space if it is this one.
+    fn pass(&mut self, byte: u8) -> bool {
+        let is_next = self.peek() == Some(byte);
+        self.at += usize::from(is_next);
+        is_next
+    }
+
+    fn value(&mut self, depth: usize) -> Option<()> {
+        match self.peek()? {
+            b'{' | b'[' if depth == MAX_DEPTH => None,
+            b'{' => self.object(depth),
+            b'[' => self.array(depth),
+            b'"' => {
+                let string = self.string()?;
+                string.write(&mut self.out);
+                Some(())
+            }
+            b't' | b'f' | b'n' => {
+                let word = self.token(|byte| byte.is_ascii_alphabetic());
+                self.out.extend_from_slice(word.as_bytes());
+                Some(())
+            }
+            _ => self.number(),
+        }
+    }
+
+    fn object(&mut self, depth: usize) -> Option<()> {
         let (start, first) = (self.out.len(), self.members.len());
-        while let Some(key) = map.next_key_seed(Key)? {
+        self.pass(b'{');
+        while !self.pass(b'}') {
+            self.pass(b',');
+            self.peek()?;
+            let name = self.string()?;
             let begin = self.out.len();
             self.out.push(b',');
-            self.scalar(&key)?;
+            name.write(&mut self.out);
+            self.pass(b':');
             self.out.push(b':');
-            let value = self.out.len();
-            map.next_value_seed(Value(self))?;
-            if start == 0 && key == "type" {
-                self.kind = serde_json::from_slice(&self.out[value..]).ok();
+            let key = name.characters();
+            if depth == 0 && key == "type" {
+                self.kind = self.peek_string();
             }
+            self.value(depth + 1)?;
             self.members.push(Member { key, text: begin..self.out.len() });
         }
         if self.members[first..].windows(2).any(|pair| pair[0].key >= pair[1].key) {
             self.arrange(start, first);
         }
         self.members.truncate(first);
-        match self.out.get_mut(start) {
-            // Every member brought a comma; the first one's place is that of the brace.
-            Some(comma) => *comma = b'{',
-            None => self.out.push(b'{'),
+        self.close(start, b"{}");
+        Some(())
+    }
+
+    fn array(&mut self, depth: usize) -> Option<()> {
+        let start = self.out.len();
+        self.pass(b'[');
+        while !self.pass(b']') {
+            self.pass(b',');
+            self.out.push(b',');
+            self.value(depth + 1)?;
         }
-        self.out.push(b'}');
-        Ok(())
+        self.close(start, b"[]");
+        Some(())
+    }
+
+    /// Every member or element brought a comma; the first one's place is that of the bracket.
+    fn close(&mut self, start: usize, [open, close]: &[u8; 2]) {
+        match self.out.get_mut(start) {
+            Some(comma) => *comma = *open,
+            None => self.out.push(*open),
+        }
+        self.out.push(*close);
     }
 
     /// Sorts the members from `first` on, whose texts fill the output from `start` on. All texts
@@ -113,120 +179,179 @@ impl<'de> Writer<'de> {
         self.out.extend_from_slice(&self.aside[before..]);
     }
 
-    fn array<A: SeqAccess<'de>>(&mut self, mut items: A) -> Result<(), A::Error> {
-        let start = self.out.len();
-        // As in an object, every element brings a comma and the first one's becomes the bracket.
-        while items.next_element_seed(Element(self))?.is_some() {}
-        match self.out.get_mut(start) {
-            Some(comma) => *comma = b'[',
-            None => self.out.push(b'['),
+    /// Passes the longest run of bytes of a kind.
+    fn token(&mut self, belongs: impl Fn(&u8) -> bool) -> &'a str {
+        let rest = &self.source[self.at..];
+        let length = rest.bytes().position(|byte| !belongs(&byte)).unwrap_or(rest.len());
+        self.at += length;
+        &rest[..length]
+    }
+
+    fn number(&mut self) -> Option<()> {
+        let token = self.token(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte));
+        let digits = token.strip_prefix('-').unwrap_or(token);
+        // Short integers are in their printed form already; zero may have a sign to lose.
+        if digits.len() <= 18 && token != "-0" && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            self.out.extend_from_slice(token.as_bytes());
+            return Some(());
         }
-        self.out.push(b']');
-        Ok(())
+        let mut value: Value = serde_json::from_str(token).ok()?;
+        json::normalise_numbers(&mut value);
+        serde_json::to_writer(&mut self.out, &value).ok()
     }
 
-    fn scalar<E: Error>(&mut self, value: impl serde::Serialize) -> Result<(), E> {
-        serde_json::to_writer(&mut self.out, &value).map_err(E::custom)
+    /// Passes a string, at whose opening quote the source is.
+    fn string(&mut self) -> Option<Quoted<'a>> {
+        let begin = self.at + 1;
+        let (mut end, mut plain) = (begin, true);
+        loop {
+            let rest = self.source.as_bytes().get(end..)?;
+            end += rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+            if self.source.as_bytes()[end] == b'"' {
+                self.at = end + 1;
+                return Some(Quoted { raw: self.source.get(begin..end)?, plain });
+            }
+            // Whatever a backslash is followed by does not end the string.
+            end += 2;
+            plain = false;
+        }
+    }
+
+    /// The value that comes next, if it is a string; it is not passed.
+    fn peek_string(&mut self) -> Option<String> {
+        if self.peek() != Some(b'"') {
+            return None;
+        }
+        let at = self.at;
+        let string = self.string();
+        self.at = at;
+        string.map(|string| string.characters().into_owned())
     }
 }
 
-/// An element of an array, with a comma before it.
-struct Element<'w, 'de>(&'w mut Writer<'de>);
-
-impl<'de> DeserializeSeed<'de> for Element<'_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        self.0.out.push(b',');
-        deserializer.deserialize_any(Value(self.0))
-    }
+/// A string of the source.
+struct Quoted<'a> {
+    /// What is between its quotes.
+    raw: &'a str,
+    /// Whether it has no escapes.
+    plain: bool,
 }
 
-/// Any value.
-pub(super) struct Value<'w, 'de>(pub(super) &'w mut Writer<'de>);
-
-impl<'de> DeserializeSeed<'de> for Value<'_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Value<'_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
+impl<'a> Quoted<'a> {
+    fn characters(&self) -> Cow<'a, str> {
+        if self.plain { self.raw.into() } else { unescape(self.raw) }
     }
 
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        self.0.out.extend_from_slice(b"null");
-        Ok(())
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
-        self.0.scalar(value)
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
-        self.0.scalar(value)
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
-        self.0.scalar(value)
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
-        self.0.scalar(json::number(value))
-    }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<(), E> {
-        // Borrowed means that the source had no escapes, so there is nothing to escape either.
-        let out = &mut self.0.out;
-        out.reserve(text.len() + 2);
+    fn write(&self, out: &mut Vec<u8>) {
         out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
+        if self.plain {
+            // What the source did not escape needs no escape.
+            out.extend_from_slice(self.raw.as_bytes());
+        } else {
+            for piece in (Pieces { rest: self.raw }) {
+                match piece {
+                    Piece::Run(run) => out.extend_from_slice(run.as_bytes()),
+                    Piece::Character(character) => write_character(out, character),
+                }
+            }
+        }
         out.push(b'"');
-        Ok(())
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        self.0.scalar(json::without_nul(text))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<(), A::Error> {
-        self.0.array(items)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        self.0.object(map)
     }
 }
 
-/// A key, borrowed from the source where that has no escapes.
-pub(super) struct Key;
+fn write_character(out: &mut Vec<u8>, character: char) {
+    let short = match character {
+        '"' => b'"',
+        '\\' => b'\\',
+        '\u{8}' => b'b',
+        '\t' => b't',
+        '\n' => b'n',
+        '\u{c}' => b'f',
+        '\r' => b'r',
+        '\0'..='\u{1f}' => {
+            out.extend_from_slice(format!("\\u{:04x}", u32::from(character)).as_bytes());
+            return;
+        }
+        _ => {
+            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            return;
+        }
+    };
+    out.extend_from_slice(&[b'\\', short]);
+}
 
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = Cow<'de, str>;
+/// The characters of a string, given what is between its quotes.
+pub(super) fn unescape(raw: &str) -> Cow<'_, str> {
+    if !raw.contains('\\') {
+        return raw.into();
+    }
+    let mut text = String::with_capacity(raw.len());
+    for piece in (Pieces { rest: raw }) {
+        match piece {
+            Piece::Run(run) => text.push_str(run),
+            Piece::Character(character) => text.push(character),
+        }
+    }
+    text.into()
+}
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
+/// What is between the quotes of a string, taken apart.
+struct Pieces<'a> {
+    rest: &'a str,
+}
+
+enum Piece<'a> {
+    /// Characters that stand for themselves.
+    Run(&'a str),
+    /// What an escape stands for.
+    Character(char),
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = Piece<'a>;
+
+    fn next(&mut self) -> Option<Piece<'a>> {
+        let (piece, rest) = match self.rest.strip_prefix('\\') {
+            None if self.rest.is_empty() => return None,
+            None => {
+                let (run, rest) = self.rest.split_at(self.rest.find('\\').unwrap_or(self.rest.len()));
+                (Piece::Run(run), rest)
+            }
+            Some(escape) => {
+                let (character, length) = escaped(escape);
+                (Piece::Character(character), escape.get(length..).unwrap_or_default())
+            }
+        };
+        self.rest = rest;
+        Some(piece)
     }
 }
 
-impl<'de> Visitor<'de> for Key {
-    type Value = Cow<'de, str>;
+/// The character at the beginning of what follows a backslash, and how many bytes it takes there.
+fn escaped(escape: &str) -> (char, usize) {
+    let character = match escape.as_bytes().first() {
+        Some(b'b') => '\u{8}',
+        Some(b't') => '\t',
+        Some(b'n') => '\n',
+        Some(b'f') => '\u{c}',
+        Some(b'r') => '\r',
+        Some(b'u') => return unicode(escape),
+        Some(other) => char::from(*other),
+        None => char::REPLACEMENT_CHARACTER,
+    };
+    (character, 1)
+}
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
+/// `uXXXX`, or `uXXXX\uXXXX` where those are the halves of a pair.
+fn unicode(escape: &str) -> (char, usize) {
+    let unit = |from: usize| u32::from_str_radix(escape.get(from..from + 4)?, 16).ok();
+    let first = unit(1).unwrap_or_default();
+    if let (0xd800..0xdc00, Some("\\u")) = (first, escape.get(5..7))
+        && let Some(second @ 0xdc00..0xe000) = unit(7)
+    {
+        let code = 0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+        return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 11);
     }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(text.into())
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(json::without_nul(text).into_owned().into())
-    }
+    let character = char::from_u32(first).filter(|character| *character != '\0');
+    (character.unwrap_or(char::REPLACEMENT_CHARACTER), 5)
 }

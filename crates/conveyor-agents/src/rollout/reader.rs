@@ -117,8 +117,7 @@ impl<R: Read + Seek> Reader<R> {
         let offset = self.position;
         let line = &self.buffer[self.start..self.start + length - 1];
         let whole = self.dropped + length as u64;
-        let parsed =
-            if whole - 1 > MAX_LINE as u64 { Err(Skip::TooLong) } else { self.record.parse(line) };
+        let parsed = if whole - 1 > MAX_LINE as u64 { Err(Skip::TooLong) } else { self.record.parse(line) };
         self.position += whole;
         self.start += length;
         self.dropped = 0;
@@ -147,7 +146,14 @@ impl<R: Read + Seek> Reader<R> {
         self.buffer.drain(..self.start);
         self.scanned -= self.start;
         self.start = 0;
-        self.buffer.reserve(self.chunk);
+        // A line that is long already may become as long as lines can: room for that at once
+        // saves copies on the way. Memory that is not written to is not taken.
+        let room = if self.buffer.len() > KEEP {
+            MAX_LINE + self.chunk - self.buffer.len() + self.chunk
+        } else {
+            self.chunk
+        };
+        self.buffer.reserve(room.max(self.chunk));
         let mut chunk = self.source.by_ref().take(self.chunk as u64);
         chunk.read_to_end(&mut self.buffer).map_err(|error| RolloutError::io(&self.path, error))
     }

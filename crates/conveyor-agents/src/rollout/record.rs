@@ -1,14 +1,15 @@
 //! One line of a rollout, taken apart.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use conveyor_model::json;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::canonical::{Key, Value, Writer};
+use super::canonical::{Canonical, unescape};
 
-/// A record as the ledger stores it. NUL in any text is U+FFFD.
+/// A record as the ledger stores it. NUL and halves of surrogate pairs, which
+/// texts cannot hold, are U+FFFD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
     /// The record's own time as Codex wrote it, if that is a string and not empty.
@@ -29,8 +30,8 @@ pub enum Skip {
     TooLong,
     /// Not UTF-8.
     NotUtf8,
-    /// Not JSON, an empty line included; also JSON nested deeper than 128 levels, or with a number
-    /// beyond the range of a 64-bit float or half a surrogate pair in its payload.
+    /// Not JSON, an empty line included; also a payload that could not be read back, because it is
+    /// nested deeper than 127 levels or has a number beyond the range of a 64-bit float.
     NotJson,
     /// JSON, but not an object with a string `type`.
     NotRecord,
@@ -54,10 +55,7 @@ impl Record {
         self.timestamp.clear();
         self.event_type.clear();
         self.has_type = false;
-        let mut writer = Writer::reusing(std::mem::take(&mut self.payload_json));
-        let parsed = self.read(line, &mut writer);
-        self.subtype = writer.kind.take();
-        self.payload_json = writer.into_object();
+        let parsed = self.read(line);
         match parsed {
             Ok(()) if self.has_type => Ok(()),
             Ok(()) => Err(Skip::NotRecord),
@@ -69,10 +67,16 @@ impl Record {
         }
     }
 
-    fn read<'de>(&mut self, line: &'de str, writer: &mut Writer<'de>) -> serde_json::Result<()> {
+    fn read(&mut self, line: &str) -> serde_json::Result<()> {
         let mut source = serde_json::Deserializer::from_str(line);
-        source.deserialize_map(Fields { record: self, writer })?;
-        source.end()
+        let payload = source.deserialize_map(Fields { record: self })?;
+        source.end()?;
+        let payload = payload.map_or("", RawValue::get);
+        let canonical = Canonical::object(payload, std::mem::take(&mut self.payload_json))
+            .ok_or_else(|| serde_json::Error::custom("nothing that can be stored"))?;
+        self.payload_json = canonical.text;
+        self.subtype = canonical.kind;
+        Ok(())
     }
 
     /// The record, after [`Record::parse`] succeeded.
@@ -98,51 +102,68 @@ fn is_object(line: &str) -> bool {
     line.trim_start().starts_with('{')
 }
 
-/// The members of a record; of equal keys the last one counts.
-struct Fields<'r, 'w, 'de> {
+/// Takes the members of a record and yields the payload; of equal keys the last one counts.
+struct Fields<'r> {
     record: &'r mut Record,
-    writer: &'w mut Writer<'de>,
 }
 
-impl<'de> Visitor<'de> for Fields<'_, '_, 'de> {
-    type Value = ();
+impl<'de> Visitor<'de> for Fields<'_> {
+    type Value = Option<&'de RawValue>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a record")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self { record, writer } = self;
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let record = self.record;
+        let mut payload = None;
         while let Some(key) = map.next_key_seed(Key)? {
             match &*key {
                 "timestamp" => {
-                    copy_text(map.next_value()?, &mut record.timestamp)?;
+                    copy_text(map.next_value()?, &mut record.timestamp);
                 }
-                "type" => record.has_type = copy_text(map.next_value()?, &mut record.event_type)?,
-                "payload" => {
-                    writer.clear();
-                    map.next_value_seed(Value(writer))?;
-                }
+                "type" => record.has_type = copy_text(map.next_value()?, &mut record.event_type),
+                "payload" => payload = Some(map.next_value()?),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        Ok(())
+        Ok(payload)
     }
 }
 
 /// Makes `text` the string that `value` is, or empty; yields whether it is a string.
-fn copy_text<E: Error>(value: &RawValue, text: &mut String) -> Result<bool, E> {
+fn copy_text(value: &RawValue, text: &mut String) -> bool {
     text.clear();
-    let Some(inside) = value.get().strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
-        return Ok(false);
-    };
-    if inside.contains('\\') {
-        let unescaped: String = serde_json::from_str(value.get()).map_err(E::custom)?;
-        text.push_str(&json::without_nul(&unescaped));
-    } else {
-        text.push_str(inside);
+    let inside = value.get().strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    text.push_str(&inside.map(unescape).unwrap_or_default());
+    inside.is_some()
+}
+
+/// A key, borrowed from the line where that has no escapes.
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
     }
-    Ok(true)
+}
+
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(text.to_owned().into())
+    }
 }

@@ -6,7 +6,6 @@ mod elements;
 mod pass;
 mod permission;
 mod recovery;
-mod rollouts;
 mod routing;
 mod watch;
 
@@ -20,6 +19,7 @@ use serde::Serialize;
 
 pub use elements::Element;
 
+use crate::ingest::Follower;
 use crate::{Cx, Result};
 
 /// How many items one transaction handles at most.
@@ -142,10 +142,11 @@ pub fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -> Resul
     if request.watch {
         return watch::run(cx, request, stop, warn);
     }
+    let mut follower = Follower::new();
     if request.ingests() {
-        watch::Rollouts::default().ingest_all(cx, warn)?;
+        while follower.pass(cx)?.more && !stop.is_requested() {}
     }
-    let processed = pass::run(cx, request, stop, &Default::default())?;
+    let processed = pass::run(cx, request, stop, follower.first_stored())?;
     Ok(Report {
         dispatcher_id: request.dispatcher_id.clone(),
         dry_run: request.dry_run,

@@ -11,9 +11,8 @@ use serde_json::json;
 
 use super::elements::Element;
 use super::{Report, Request, Stop, Warn, pass};
+use crate::ingest::Follower;
 use crate::{Cx, Error, Result, fault};
-
-pub(super) use super::rollouts::Rollouts;
 
 /// How many elements the final report keeps.
 const KEPT: usize = 1000;
@@ -32,14 +31,14 @@ struct Watched {
 /// Watches until the iterations are done or a stop is requested.
 pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -> Result<Report> {
     let mut watched = Watched { iterations: 0, total: 0, kept: VecDeque::new() };
-    let mut rollouts = Rollouts::default();
+    let mut follower = Follower::new();
     let mut changes = observe(cx, stop)?;
     let interval = tick(request);
     let mut next_tick = Instant::now();
     while !stop.is_requested() {
         watched.iterations += 1;
         next_tick = (next_tick + interval).max(Instant::now());
-        let ticked = iterate(cx, request, stop, warn, &mut rollouts, &mut watched);
+        let ticked = iterate(cx, request, stop, &mut follower, &mut watched);
         if !survive(cx, ticked, stop, warn, &mut changes)? {
             break;
         }
@@ -48,12 +47,12 @@ pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -
         }
         // Woken passes belong to this iteration: not counted, no heartbeat of their own.
         while !stop.is_requested() {
-            let wake = cx.db.wait_for_change(&mut changes, next_tick, &mut || rollouts.have_grown());
+            let wake = cx.db.wait_for_change(&mut changes, next_tick, &mut || request.ingests() && follower.has_news());
             let woken = match wake {
                 Ok(Wake::TimedOut) => break,
                 Ok(Wake::Nudged) => continue,
                 Ok(Wake::Changed | Wake::Looked) => {
-                    one_pass(cx, request, stop, warn, &mut rollouts, &mut watched).map(drop)
+                    one_pass(cx, request, stop, &mut follower, &mut watched).map(drop)
                 }
                 Err(error) => Err(error.into()),
             };
@@ -90,11 +89,10 @@ fn iterate(
     cx: &mut Cx,
     request: &Request,
     stop: &Stop,
-    warn: Warn<'_>,
-    rollouts: &mut Rollouts,
+    follower: &mut Follower,
     watched: &mut Watched,
 ) -> Result<()> {
-    let processed = one_pass(cx, request, stop, warn, rollouts, watched)?;
+    let processed = one_pass(cx, request, stop, follower, watched)?;
     fault::point("dispatch.before_heartbeat");
     let event = || {
         Emit::info(
@@ -115,23 +113,21 @@ fn one_pass(
     cx: &mut Cx,
     request: &Request,
     stop: &Stop,
-    warn: Warn<'_>,
-    rollouts: &mut Rollouts,
+    follower: &mut Follower,
     watched: &mut Watched,
 ) -> Result<usize> {
     let mut processed = 0;
     loop {
-        if request.ingests() {
-            rollouts.ingest_all(cx, warn)?;
-        }
-        let elements = pass::run(cx, request, stop, rollouts.own_events())?;
+        let more = request.ingests() && follower.pass(cx)?.more;
+        let elements = pass::run(cx, request, stop, follower.first_stored())?;
         let counted = elements.iter().filter(|element| element.counts()).count();
         processed += elements.len();
         watched.total += elements.len() as u64;
         watched.kept.extend(elements);
         watched.kept.drain(..watched.kept.len().saturating_sub(KEPT));
         let full = counted >= request.limit.max(1);
-        if !full || request.iterations.is_some() || request.dry_run || stop.is_requested() {
+        let on = more || (full && request.iterations.is_none() && !request.dry_run);
+        if !on || stop.is_requested() {
             return Ok(processed);
         }
     }

@@ -108,7 +108,13 @@ impl Source {
 
     /// Stores a batch and moves the mark, in one transaction. Gives the number of new events;
     /// `None`, and nothing stored, when the mark is no longer where it was seen.
-    pub(super) fn store(&self, cx: &mut Cx, mark: &mut Mark, batch: &Batch, renew: bool) -> Result<Option<u64>> {
+    pub(super) fn store(
+        &self,
+        cx: &mut Cx,
+        mark: &mut Mark,
+        batch: &Batch,
+        renew: bool,
+    ) -> Result<Option<u64>> {
         // As long as no line is complete, the mark stays at "nothing read".
         let offset = if batch.is_empty() { mark.offset } else { Some(signed(batch.end)) };
         fault::point("ingest.batch_parsed");

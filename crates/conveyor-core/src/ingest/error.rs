@@ -58,7 +58,9 @@ impl IngestError {
     /// What to do about it, as the end of a sentence.
     pub(crate) fn hint(&self) -> &'static str {
         match self {
-            Self::NotActive { .. } => "register it again with `conveyor register-worker` or `conveyor register-manager`",
+            Self::NotActive { .. } => {
+                "register it again with `conveyor register-worker` or `conveyor register-manager`"
+            }
             Self::NoRollout(_) => "register it again with --codex-session FILE",
             Self::Unusable { .. } => {
                 "check the file and its permissions, or register the session again with --codex-session FILE"

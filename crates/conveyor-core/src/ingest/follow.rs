@@ -1,13 +1,13 @@
 //! Following the rollouts of all bound sessions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use conveyor_agents::rollout::{self, Probe};
 use conveyor_model::{Actor, Severity};
 use conveyor_store::rollout_marks::{self, Mark};
 use conveyor_store::telemetry::{self, Emit};
-use conveyor_store::{Tx, bindings};
+use conveyor_store::{Tx, bindings, codex_events};
 use serde_json::json;
 
 use super::batch::{self, BATCH_BYTES};
@@ -21,6 +21,8 @@ use crate::{Cx, Error, Result};
 pub struct Follower {
     /// By session id.
     followed: BTreeMap<String, Followed>,
+    /// By session id: the first event that this follower itself stored.
+    first_stored: HashMap<String, i64>,
 }
 
 /// What one pass brought.
@@ -61,6 +63,13 @@ impl Follower {
         self.followed.values().any(Followed::has_news)
     }
 
+    /// By session id: the first event that this follower itself stored. What comes from there on may
+    /// be history that nobody waits for.
+    #[must_use]
+    pub fn first_stored(&self) -> &HashMap<String, i64> {
+        &self.first_stored
+    }
+
     /// Takes up the bound sessions as the ledger has them now and stores what their rollouts have
     /// to say. Writes nothing when no complete line is new. A rollout that cannot be read keeps
     /// nobody else waiting: that it cannot is recorded once, until the file or the reason changes.
@@ -71,7 +80,16 @@ impl Follower {
         self.refresh(cx)?;
         let mut pass = Pass::default();
         for followed in self.followed.values_mut().filter(|followed| followed.has_news()) {
+            let session_id = followed.mark.session_id.clone();
+            let first = match self.first_stored.get(&session_id) {
+                Some(first) => *first,
+                None => cx.db.read(|tx| codex_events::newest_id(tx, &session_id))?.unwrap_or(0) + 1,
+            };
+            let before = pass.new_events;
             followed.look(cx, &mut pass)?;
+            if pass.new_events > before {
+                self.first_stored.insert(session_id, first);
+            }
             pass.more |= followed.settled.is_none();
         }
         Ok(pass)

@@ -1,7 +1,7 @@
 //! The ledger in a PostgreSQL schema: creation once, however many programs start at the same time,
 //! and our additions.
 
-use conveyor_model::{Clock, Ids};
+use conveyor_model::Clock;
 use postgres::error::SqlState;
 use postgres::{Client, SimpleQueryMessage, Transaction};
 
@@ -35,7 +35,6 @@ pub(crate) fn prepare(
     schema: &str,
     location: &str,
     clock: &dyn Clock,
-    _ids: &dyn Ids,
 ) -> Result<(), StoreError> {
     match read_state(client, schema).map_err(|e| StoreError::from_postgres(&e, location))? {
         Some(state) if is_complete(&state, location)? => return Ok(()),

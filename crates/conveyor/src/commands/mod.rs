@@ -13,10 +13,21 @@ use crate::failure::Failure;
 /// Every command, in the order of the help.
 pub const COMMANDS: &[CommandSpec] = &[
     spec::<tasks::tasks::Tasks>(),
+    spec::<sessions::ingest::Ingest>(),
+    spec::<sessions::tail::Tail>(),
     spec::<queue::enqueue::EnqueueNudgeWorker>(),
     spec::<queue::enqueue::EnqueueNotifyManager>(),
     spec::<queue::commands::Commands>(),
     spec::<queue::dispatch::Dispatch>(),
+    spec::<queue::session_inbox::SessionInbox>(),
+    spec::<queue::manager_inbox::ManagerInbox>(),
+    spec::<queue::worker_inbox::WorkerInbox>(),
+    spec::<app_loop::app_heartbeat::AppHeartbeat>(),
+    spec::<app_loop::app_loop_status::AppLoopStatus>(),
+    spec::<app_loop::app_wakeup_plan::AppWakeupPlan>(),
+    spec::<app_loop::app_wakeup_dispatch::AppWakeupDispatch>(),
+    spec::<app_loop::app_wakeup_record_delivery::AppWakeupRecordDelivery>(),
+    spec::<admin::db_doctor::DbDoctor>(),
     spec::<admin::completions::Completions>(),
 ];
 

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use conveyor::{Environment, Host};
-use conveyor_model::Timestamp;
 use conveyor_testkit::clock::{ManualClock, SequentialIds};
 use conveyor_testkit::postgres::TestSchema;
 use serde_json::Value;
@@ -46,7 +45,7 @@ impl Ran {
 /// Runs a test once per engine. Both must behave identically, so both see the same test.
 pub fn on_both_engines(test: impl Fn(&World)) {
     test(&World::new(Engine::Sqlite));
-    if let Some(schema) = conveyor_testkit::postgres::enabled().then(TestSchema::new) {
+    if let Some(schema) = TestSchema::if_enabled() {
         test(&World::new(Engine::Postgres(schema)));
     }
 }
@@ -58,7 +57,7 @@ pub fn on_sqlite(test: impl Fn(&World)) {
 
 impl World {
     fn new(engine: Engine) -> Self {
-        let clock = Arc::new(ManualClock::new(Timestamp::parse(START).unwrap()));
+        let clock = Arc::new(ManualClock::at(START));
         let dir = tempfile::Builder::new().prefix("conveyor-test-").tempdir().unwrap();
         Self { engine, dir, clock, ids: Arc::new(SequentialIds::new()) }
     }
@@ -135,11 +134,68 @@ impl World {
     pub fn dump(&self) -> String {
         match &self.engine {
             Engine::Sqlite if !self.file().exists() => String::new(),
-            Engine::Sqlite => conveyor_testkit::dump::dump_sqlite(&self.file()),
+            Engine::Sqlite => conveyor_testkit::dump::dump_sqlite(self.file()),
+            Engine::Postgres(schema) => schema.dump(),
+        }
+    }
+
+    /// The single column of texts that a query gives, row by row.
+    pub fn column(&self, query: &str) -> Vec<String> {
+        match &self.engine {
+            Engine::Sqlite => {
+                let raw = rusqlite::Connection::open(self.file()).unwrap();
+                let mut statement = raw.prepare(query).unwrap();
+                let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+                rows.collect::<Result<_, _>>().unwrap()
+            }
             Engine::Postgres(schema) => {
-                conveyor_testkit::dump::dump_postgres(&mut schema.client(), schema.name())
+                schema.client().query(query, &[]).unwrap().iter().map(|row| row.get(0)).collect()
             }
         }
+    }
+
+    /// The rows of some tables as text; PostgreSQL's column for the order of insertion left out.
+    pub fn dump_of(&self, tables: &[&str]) -> String {
+        let wanted = |line: &&str| tables.iter().any(|table| line.starts_with(&format!("{table} ")));
+        let plain = |line: &str| {
+            line.split(' ').filter(|word| !word.starts_with("rowid=")).collect::<Vec<_>>().join(" ") + "\n"
+        };
+        self.normal(&self.dump().lines().filter(wanted).map(plain).collect::<String>())
+    }
+
+    /// All telemetry in order of writing, one line each.
+    pub fn telemetry(&self) -> String {
+        let events = self.column(
+            "select event_type || ' [' || severity || ', ' || actor || '] task=' || coalesce(task_id, '-') || ' at=' \
+             || timestamp || ' ' || summary || ' corr' || correlation_json || ' attrs' || attributes_json \
+             from telemetry_events order by rowid",
+        );
+        self.normal(&events.join("\n"))
+    }
+
+    /// A task with a bound worker and manager in an app, made by hand: ids `task-T`, `session-T-w`,
+    /// `session-T-m`, `binding-T`; names `T`, `T-worker`, `T-manager`.
+    pub fn bind(&self, task: &str) {
+        let at = START;
+        self.run(&["tasks"]);
+        let session = |role: &str| {
+            let side = &role[..1];
+            format!(
+                "insert into sessions (id, name, role, identity_token, codex_session_path, codex_session_id, pid, \
+                 cwd, registered_at, last_heartbeat_at, state) values ('session-{task}-{side}', '{task}-{role}', \
+                 '{role}', 'token-{task}-{side}', '{dir}/{task}-{role}.jsonl', 'codex-{task}-{side}', 1, '/srv', \
+                 '{at}', '{at}', 'active');",
+                dir = self.dir().display()
+            )
+        };
+        self.sql(&format!(
+            "insert into tasks (id, name, goal, state, created_at, updated_at) \
+             values ('task-{task}', '{task}', 'g', 'managed', '{at}', '{at}'); {} {} \
+             insert into bindings (id, task_id, worker_session_id, manager_session_id, state, created_at) \
+             values ('binding-{task}', 'task-{task}', 'session-{task}-w', 'session-{task}-m', 'active', '{at}');",
+            session("worker"),
+            session("manager"),
+        ));
     }
 
     /// Runs SQL on the ledger behind the program's back.
@@ -182,8 +238,8 @@ impl World {
     }
 
     /// Moves the clock.
-    pub fn advance(&self, millis: i64) {
-        self.clock.advance_millis(millis);
+    pub fn advance(&self, millis: u64) {
+        self.clock.advance(std::time::Duration::from_millis(millis));
     }
 }
 

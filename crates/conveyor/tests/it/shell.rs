@@ -40,14 +40,21 @@ fn mistakes_get_one_line_with_a_suggestion() {
             assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}");
             ran.stderr.trim_end().to_owned()
         };
-        insta::assert_snapshot!(said(&["task"]), @"");
-        insta::assert_snapshot!(said(&["frobnicate"]), @"");
-        insta::assert_snapshot!(said(&["tasks", "--jsn"]), @"");
-        insta::assert_snapshot!(said(&["tasks", "--goal"]), @"");
-        insta::assert_snapshot!(said(&["tasks", "--goal", "--json"]), @"");
-        insta::assert_snapshot!(said(&["tasks", "--json=yes"]), @"");
-        insta::assert_snapshot!(said(&["completions"]), @"");
-        insta::assert_snapshot!(said(&["completions", "fishy"]), @"");
+        let lines: &[&[&str]] = &[
+            &["task"],
+            &["frobnicate"],
+            &["--path", "x", "tasks"],
+            &["tasks", "--jsn"],
+            &["tasks", "--goal"],
+            &["tasks", "--goal", "--json"],
+            &["tasks", "--goal="],
+            &["tasks", "--json=yes"],
+            &["tasks", "-x"],
+            &["completions"],
+            &["completions", "fishy"],
+        ];
+        let answers: Vec<String> = lines.iter().map(|line| format!("{}\n  {}", line.join(" "), said(line))).collect();
+        insta::assert_snapshot!("mistakes", answers.join("\n"));
         assert_eq!(std::fs::read_dir(world.dir()).unwrap().count(), 0, "a refused line wrote something");
     });
 }

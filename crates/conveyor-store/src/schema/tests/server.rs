@@ -10,7 +10,7 @@ use crate::schema::postgres::prepare as prepare_schema;
 
 /// Prepares the schema as every command does.
 fn try_prepare(client: &mut Client, schema: &str) -> Result<(), StoreError> {
-    prepare_schema(client, schema, "postgres://test", &clock(), &ids())
+    prepare_schema(client, schema, "postgres://test", &clock())
 }
 
 /// A prepared schema with a connection whose search path is that schema; nothing when tests on

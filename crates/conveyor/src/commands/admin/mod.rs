@@ -1,3 +1,4 @@
 //! The ledger itself and the shell.
 
 pub mod completions;
+pub mod db_doctor;

@@ -1,1 +1,4 @@
 //! Registered sessions and what they wrote.
+
+pub mod ingest;
+pub mod tail;

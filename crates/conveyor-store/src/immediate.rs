@@ -1,0 +1,125 @@
+//! Immediate commands: rows in `commands` that only record what this process did by itself. No
+//! dispatcher ever claims them.
+
+use conveyor_model::{Actor, CommandState, IdPrefix, Severity, json};
+use serde_json::{Value, json};
+
+use crate::telemetry::{self, Emit};
+use crate::{StoreError, Tx, params};
+
+/// The action of deregistering a session.
+pub const DEREGISTER_SESSION: &str = "deregister_session";
+
+/// An immediate command whose action is under way.
+#[derive(Clone, Debug)]
+pub struct Immediate {
+    id: String,
+    command_type: &'static str,
+    task_id: Option<String>,
+}
+
+/// Records that an action begins. Commit before an effect outside the ledger, or finish in the
+/// same transaction.
+///
+/// # Errors
+/// A failing statement.
+pub fn begin(
+    tx: &mut Tx<'_>,
+    command_type: &'static str,
+    task_id: Option<&str>,
+    payload: &Value,
+) -> Result<Immediate, StoreError> {
+    let id = tx.fresh_id(IdPrefix::Command);
+    let correlation_id = tx.fresh_id(IdPrefix::Dispatch);
+    let now = tx.now()?.to_ms_text();
+    tx.execute(
+        "insert into commands (id, idempotency_key, created_at, updated_at, task_id, correlation_id, type, state, \
+         payload_json) values ($1, $1, $2, $2, $3, $4, $5, 'attempted', $6)",
+        params![&id, now, task_id, &correlation_id, command_type, json::compact(payload)],
+    )?;
+    let command = Immediate { id, command_type, task_id: task_id.map(ToOwned::to_owned) };
+    let correlation =
+        json!({ "command_id": command.id, "command_type": command_type, "correlation_id": correlation_id });
+    let attributes = json!({
+        "idempotency_key": command.id,
+        "manager_id": null,
+        "required_permission": null,
+        "state": CommandState::Pending,
+        "worker_id": null,
+    });
+    let summary = format!("Created command {command_type}.");
+    emit(tx, &command, Severity::Info, "command_created", summary, correlation, attributes)?;
+    let attributes = json!({ "manager_id": null, "state": CommandState::Attempted, "worker_id": null });
+    let summary = format!("Attempted command {command_type}.");
+    emit(tx, &command, Severity::Info, "command_attempted", summary, command.correlation(), attributes)?;
+    Ok(command)
+}
+
+impl Immediate {
+    /// The command's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Records that the action is done.
+    ///
+    /// # Errors
+    /// A failing statement.
+    pub fn succeed(&self, tx: &mut Tx<'_>, result: &Value) -> Result<(), StoreError> {
+        self.finish(tx, CommandState::Succeeded, result, None)
+    }
+
+    /// Records that the action failed or was refused.
+    ///
+    /// # Errors
+    /// A failing statement.
+    pub fn fail(&self, tx: &mut Tx<'_>, result: &Value, error: &str) -> Result<(), StoreError> {
+        self.finish(tx, CommandState::Failed, result, Some(error))
+    }
+
+    fn finish(
+        &self,
+        tx: &mut Tx<'_>,
+        state: CommandState,
+        result: &Value,
+        error: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let now = tx.now()?.to_ms_text();
+        tx.execute(
+            "update commands set state = $2, updated_at = $3, result_json = $4, error = $5 where id = $1",
+            params![&self.id, state.as_str(), now, json::compact(result), error],
+        )?;
+        let (event_type, severity, verb) = match error {
+            None => ("command_succeeded", Severity::Info, "succeeded"),
+            Some(_) => ("command_failed", Severity::Error, "failed"),
+        };
+        let attributes = json!({
+            "error": error,
+            "manager_id": null,
+            "result": result,
+            "state": state,
+            "worker_id": null,
+        });
+        let summary = format!("Command {} {verb}.", self.command_type);
+        emit(tx, self, severity, event_type, summary, self.correlation(), attributes)
+    }
+
+    fn correlation(&self) -> Value {
+        json!({ "command_id": self.id, "command_type": self.command_type })
+    }
+}
+
+fn emit(
+    tx: &mut Tx<'_>,
+    command: &Immediate,
+    severity: Severity,
+    event_type: &str,
+    summary: String,
+    correlation: Value,
+    attributes: Value,
+) -> Result<(), StoreError> {
+    let event = Emit::info(Actor::Workerctl, event_type, summary, correlation, attributes);
+    telemetry::emit(tx, &event.severity(severity).of_task(command.task_id.as_deref()))?;
+    Ok(())
+}
