@@ -9,6 +9,7 @@
 
 mod demo;
 mod failure;
+mod reference;
 mod test;
 mod tidy;
 
@@ -32,6 +33,7 @@ const TASKS: &[Task] = &[
         about: "run all tests with one PostgreSQL server for the whole run",
         run: test::run,
     },
+    Task { name: "cli-reference", about: "write docs/cli-reference.md", run: reference::run },
     Task { name: "chaos", about: "run the long form of the crash suite", run: test::run_chaos },
     Task { name: "demo", about: "let two scripted agents work through one ledger", run: demo::run },
     Task { name: "demo-manager", about: "", run: demo::run_manager },

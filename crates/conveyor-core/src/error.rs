@@ -2,7 +2,12 @@
 //! says what to do; [`Error::exit_code`] and [`Error::code`] are the one table each for processes
 //! and for machines.
 
+use std::path::PathBuf;
+
+use conveyor_agents::processes::DiscoveryError;
+use conveyor_agents::rollout::RolloutError;
 use conveyor_model::Role;
+use conveyor_model::shell::quote;
 use conveyor_store::StoreError;
 
 use crate::ingest::IngestError;
@@ -49,6 +54,61 @@ pub enum Error {
     /// A session's rollout is not read.
     #[error(transparent)]
     Ingest(#[from] IngestError),
+    /// A name is registered for the other role, for good.
+    #[error("the name {name:?} is registered as a {actual} and cannot become a {wanted}")]
+    RoleTaken {
+        /// The session's name.
+        name: String,
+        /// Its role.
+        actual: String,
+        /// The role that was wanted.
+        wanted: Role,
+    },
+    /// A session to be bound is gone.
+    #[error("{role} session {name:?} is gone")]
+    SessionGone {
+        /// The session.
+        name: String,
+        /// Its role.
+        role: String,
+    },
+    /// A task has a live binding already.
+    #[error("task {task:?} is bound already, by binding {binding_id}")]
+    TaskBound {
+        /// The task's name.
+        task: String,
+        /// What to unbind: the task's id.
+        task_id: String,
+        /// Its live binding.
+        binding_id: String,
+    },
+    /// A session is in a live binding.
+    #[error("session {name:?} is bound to task {task_id} by binding {binding_id}")]
+    SessionBound {
+        /// The session.
+        name: String,
+        /// The task it is bound to.
+        task_id: String,
+        /// The binding.
+        binding_id: String,
+    },
+    /// A task has no live binding to be ended.
+    #[error("task {0:?} has no live binding")]
+    NothingToUnbind(String),
+    /// A rollout cannot be registered.
+    #[error(transparent)]
+    Rollout(#[from] RolloutError),
+    /// No rollout was found for a process.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    /// A file of our own cannot be written.
+    #[error("cannot write {path:?}: {reason}")]
+    File {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        reason: std::io::Error,
+    },
     /// A rule about given values is broken; the text names the value and the rule.
     #[error("{0}")]
     Invalid(String),
@@ -81,6 +141,19 @@ impl Error {
                 "the command was queued before; see `conveyor commands`, or give another --idempotency-key".into()
             }
             Self::Ingest(error) => error.hint().into(),
+            Self::RoleTaken { wanted, .. } => format!("choose another name for the {wanted}"),
+            Self::SessionGone { name, role } => {
+                format!("register it again with `conveyor register-{role} --name {} --pid …`", quote(name))
+            }
+            Self::TaskBound { task_id, .. } | Self::SessionBound { task_id, .. } => {
+                format!("unbind it first with `conveyor unbind --task {}`", quote(task_id))
+            }
+            Self::NothingToUnbind(_) => "see `conveyor discover` for the live bindings".into(),
+            Self::Rollout(_) => "give the rollout of a Codex session with --codex-session FILE".into(),
+            Self::Discovery(DiscoveryError::NoProcess { .. }) => {
+                "give the pid of a running Codex, or its rollout with --codex-session FILE".into()
+            }
+            Self::File { .. } => "check the directory, its permissions and the space left".into(),
             Self::Store(error) => return store_hint(error),
             _ => return None,
         })
@@ -99,6 +172,14 @@ impl Error {
             Self::NoBoundSession { .. } => "no_bound_session",
             Self::KeyTaken(_) => "key_taken",
             Self::Ingest(error) => error.code(),
+            Self::RoleTaken { .. } => "role_taken",
+            Self::SessionGone { .. } => "session_gone",
+            Self::TaskBound { .. } => "task_bound",
+            Self::SessionBound { .. } => "session_bound",
+            Self::NothingToUnbind(_) => "nothing_to_unbind",
+            Self::Rollout(_) => "rollout_unusable",
+            Self::Discovery(_) => "no_rollout_of_pid",
+            Self::File { .. } => "file",
             Self::Invalid(_) => "invalid",
         }
     }

@@ -11,6 +11,12 @@ pub(crate) fn task(tx: &mut Tx<'_>, reference: &str) -> Result<Task> {
     tasks::find(tx, reference)?.ok_or_else(|| Error::UnknownTask(reference.to_owned()))
 }
 
+/// What commands for people call a task by: its name, or its id where a newer task has that name.
+pub(crate) fn name_of_task(tx: &mut Tx<'_>, task: &Task) -> Result<String> {
+    let meant = tasks::find(tx, &task.name)?;
+    Ok(if meant.is_some_and(|meant| meant.id == task.id) { task.name.clone() } else { task.id.clone() })
+}
+
 /// The session of this name.
 pub(crate) fn session(tx: &mut Tx<'_>, name: &str) -> Result<Session> {
     sessions::by_name(tx, name)?.ok_or_else(|| Error::UnknownSession(name.to_owned()))

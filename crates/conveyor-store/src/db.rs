@@ -44,7 +44,7 @@ pub struct Db {
 
 pub(crate) enum Connection {
     Sqlite(SqliteConnection),
-    Postgres(PgConnection),
+    Postgres(Box<PgConnection>),
 }
 
 /// How long a unit of work is repeated after conflicts before the conflict is reported.
@@ -180,7 +180,9 @@ impl Db {
 fn connect(location: &Location, access: Access, options: &OpenOptions) -> Result<Connection, StoreError> {
     match location {
         Location::File(path) => SqliteConnection::open(path, access, options).map(Connection::Sqlite),
-        Location::Server(url) => PgConnection::open(url, location.to_string(), options).map(Connection::Postgres),
+        Location::Server(url) => {
+            PgConnection::open(url, location.to_string(), options).map(|c| Connection::Postgres(Box::new(c)))
+        },
     }
 }
 

@@ -38,20 +38,17 @@ pub fn begin(
         params![&id, now, task_id, &correlation_id, command_type, json::compact(payload)],
     )?;
     let command = Immediate { id, command_type, task_id: task_id.map(ToOwned::to_owned) };
-    let correlation =
-        json!({ "command_id": command.id, "command_type": command_type, "correlation_id": correlation_id });
-    let attributes = json!({
+    let mut created = command.event("command_created", "created", json!({
         "idempotency_key": command.id,
         "manager_id": null,
         "required_permission": null,
         "state": CommandState::Pending,
         "worker_id": null,
-    });
-    let summary = format!("Created command {command_type}.");
-    emit(tx, &command, Severity::Info, "command_created", summary, correlation, attributes)?;
+    }));
+    created.correlation["correlation_id"] = correlation_id.into();
+    telemetry::emit(tx, &created)?;
     let attributes = json!({ "manager_id": null, "state": CommandState::Attempted, "worker_id": null });
-    let summary = format!("Attempted command {command_type}.");
-    emit(tx, &command, Severity::Info, "command_attempted", summary, command.correlation(), attributes)?;
+    telemetry::emit(tx, &command.event("command_attempted", "attempted", attributes))?;
     Ok(command)
 }
 
@@ -90,10 +87,6 @@ impl Immediate {
             "update commands set state = $2, updated_at = $3, result_json = $4, error = $5 where id = $1",
             params![&self.id, state.as_str(), now, json::compact(result), error],
         )?;
-        let (event_type, severity, verb) = match error {
-            None => ("command_succeeded", Severity::Info, "succeeded"),
-            Some(_) => ("command_failed", Severity::Error, "failed"),
-        };
         let attributes = json!({
             "error": error,
             "manager_id": null,
@@ -101,25 +94,18 @@ impl Immediate {
             "state": state,
             "worker_id": null,
         });
-        let summary = format!("Command {} {verb}.", self.command_type);
-        emit(tx, self, severity, event_type, summary, self.correlation(), attributes)
+        let event = match error {
+            None => self.event("command_succeeded", "succeeded", attributes),
+            Some(_) => self.event("command_failed", "failed", attributes).severity(Severity::Error),
+        };
+        telemetry::emit(tx, &event)?;
+        Ok(())
     }
 
-    fn correlation(&self) -> Value {
-        json!({ "command_id": self.id, "command_type": self.command_type })
+    /// An event about this command: what became of it, and the facts.
+    fn event(&self, event_type: &'static str, became: &str, attributes: Value) -> Emit<'_> {
+        let correlation = json!({ "command_id": self.id, "command_type": self.command_type });
+        let summary = format!("Command {} {became}.", self.command_type);
+        Emit::info(Actor::Workerctl, event_type, summary, correlation, attributes).of_task(self.task_id.as_deref())
     }
-}
-
-fn emit(
-    tx: &mut Tx<'_>,
-    command: &Immediate,
-    severity: Severity,
-    event_type: &str,
-    summary: String,
-    correlation: Value,
-    attributes: Value,
-) -> Result<(), StoreError> {
-    let event = Emit::info(Actor::Workerctl, event_type, summary, correlation, attributes);
-    telemetry::emit(tx, &event.severity(severity).of_task(command.task_id.as_deref()))?;
-    Ok(())
 }

@@ -11,6 +11,7 @@
     reason = "used by tests only, where a failure of the equipment must stop the test"
 )]
 
+pub mod checker;
 pub mod clock;
 pub mod dump;
 pub mod postgres;

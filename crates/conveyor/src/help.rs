@@ -60,6 +60,23 @@ pub(crate) fn of_command(mut tree: clap::Command, colour: bool) -> String {
     if colour { text.ansi().to_string() } else { text.to_string() }
 }
 
+/// The reference of all commands as Markdown: what `docs/cli-reference.md` holds.
+#[must_use]
+pub fn cli_reference() -> String {
+    let mut text = String::from(
+        "# Commands\n\n<!-- Made by `cargo xtask cli-reference` from the command table; do not edit. -->\n",
+    );
+    for group in Group::ALL {
+        text.push_str(&format!("\n## {}\n", group.title()));
+        for spec in COMMANDS.iter().filter(|spec| spec.group == *group) {
+            let aliases: String = spec.aliases.iter().map(|alias| format!(" (also `{alias}`)")).collect();
+            let help = of_command(command_tree(spec, "conveyor"), false);
+            text.push_str(&format!("\n### `{}`{aliases}\n\n```text\n{}\n```\n", spec.name, help.trim_end()));
+        }
+    }
+    text
+}
+
 /// The whole program as one clap tree: for completions, man pages and the reference.
 #[must_use]
 pub fn clap_tree() -> clap::Command {

@@ -13,7 +13,7 @@ mod values;
 
 pub use commands::{COMMANDS, CommandSpec, Group};
 pub use environment::Environment;
-pub use help::clap_tree;
+pub use help::{clap_tree, cli_reference};
 pub use host::Host;
 
 /// Runs the program on the process's own arguments, environment and streams.

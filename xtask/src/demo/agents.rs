@@ -16,6 +16,8 @@ const POLL_SECONDS: &str = "1";
 /// The manager: gives one instruction a round and waits for the worker's completion.
 pub fn run_manager(arguments: &[String]) -> Result<(), Failure> {
     let conveyor = Options::read(arguments, &["--conveyor", "--path"])?.conveyor()?;
+    heartbeat(&conveyor, "manager")?;
+    println!("app-heartbeat: on duty");
     for instruction in INSTRUCTIONS {
         conveyor.json(STEP, &["enqueue-nudge-worker", TASK, "--message", instruction])?;
         println!("enqueue-nudge-worker: \"{instruction}\"");
@@ -37,12 +39,14 @@ pub fn run_worker(arguments: &[String]) -> Result<(), Failure> {
     let conveyor = options.conveyor()?;
     let (rounds, first) = (options.need_number("--rounds")?, options.need_number("--first")?);
     let rollout = Path::new(options.need("--rollout")?);
+    heartbeat(&conveyor, "worker")?;
+    println!("app-heartbeat: {}", if first == 1 { "on duty" } else { "woken up, the lease is renewed" });
     for turn in first..first + rounds {
         let item = next_item(&conveyor, "worker")?;
         let instruction = text_at(&item, "/payload/message")?;
         println!("worker-inbox: consumed \"{instruction}\"");
-        let lines = rollout::append_turn(rollout, turn, instruction, &format!("Done: {instruction}."))?;
-        println!("carries it out; its session file grows by {lines} lines");
+        println!("carries it out, and writes what it does into its session file");
+        rollout::append_turn(rollout, turn, instruction, &format!("Done: {instruction}."))?;
     }
     Ok(())
 }
@@ -52,7 +56,7 @@ fn next_item(conveyor: &Conveyor, role: &str) -> Result<Value, Failure> {
     let inbox = format!("{role}-inbox");
     let start = Instant::now();
     loop {
-        conveyor.json(STEP, &["app-heartbeat", TASK, "--role", role, "--stale-after", STALE_AFTER])?;
+        heartbeat(conveyor, role)?;
         let wait = [&inbox, TASK, "--consume-next", "--wait", "--timeout", POLL_SECONDS];
         let mut answer = conveyor.json(STEP, &wait)?;
         let item = answer["consumed"].take();
@@ -63,4 +67,9 @@ fn next_item(conveyor: &Conveyor, role: &str) -> Result<Value, Failure> {
             return Err(Failure::new(format!("nothing arrived in the {inbox}")));
         }
     }
+}
+
+/// Says "I am alive".
+fn heartbeat(conveyor: &Conveyor, role: &str) -> Result<Value, Failure> {
+    conveyor.json(STEP, &["app-heartbeat", TASK, "--role", role, "--stale-after", STALE_AFTER])
 }

@@ -69,6 +69,7 @@ fn play(conveyor: &Conveyor, dir: &Path, timeline: &Timeline) -> Result<(), Fail
     let dispatcher = Dispatcher::start(conveyor, dir)?;
     timeline.say("you", "dispatch --watch: routes messages, reads what the worker writes");
 
+    timeline.note("Two rounds of work");
     let worker = Agent::start(
         "worker",
         conveyor,
@@ -77,6 +78,7 @@ fn play(conveyor: &Conveyor, dir: &Path, timeline: &Timeline) -> Result<(), Fail
     )?;
     let manager = Agent::start("manager", conveyor, timeline, &[])?;
     worker.finish(STEP * 2)?;
+    timeline.note("One agent falls asleep");
     timeline.say("you", "the worker's thread has gone to sleep; nobody polls its inbox now");
 
     let receipt = wake_when_stale(conveyor, timeline)?;
@@ -112,6 +114,7 @@ fn play(conveyor: &Conveyor, dir: &Path, timeline: &Timeline) -> Result<(), Fail
 
     worker.finish(STEP)?;
     manager.finish(STEP)?;
+    timeline.note("The books");
     check_books(conveyor, timeline)?;
     dispatcher.stop(timeline)
 }

@@ -22,22 +22,15 @@ const RECORDED_ANSWER: &str = "Listed the files. Next I will run the tests.";
 /// The pause between two lines: a turn takes its time.
 const PAUSE: Duration = Duration::from_millis(15);
 
-/// Appends one turn, line by line; gives the number of lines.
-pub(super) fn append_turn(
-    path: &Path,
-    turn: usize,
-    instruction: &str,
-    answer: &str,
-) -> Result<usize, Failure> {
+/// Appends one turn, line by line.
+pub(super) fn append_turn(path: &Path, turn: usize, instruction: &str, answer: &str) -> Result<(), Failure> {
     let mut file = OpenOptions::new().append(true).open(path).context(path.display())?;
-    let lines = lines_of_turn(turn, instruction, answer)?;
-    let count = lines.len();
-    for mut line in lines {
+    for mut line in lines_of_turn(turn, instruction, answer)? {
         line["timestamp"] = Value::String(now());
         file.write_all(format!("{line}\n").as_bytes()).context(path.display())?;
         std::thread::sleep(PAUSE);
     }
-    Ok(count)
+    Ok(())
 }
 
 fn lines_of_turn(turn: usize, instruction: &str, answer: &str) -> Result<Vec<Value>, Failure> {
@@ -98,9 +91,13 @@ mod tests {
     fn a_turn_is_appended_with_the_time_of_its_lines() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "first\n").unwrap();
-        let count = append_turn(file.path(), 1, "a", "b").unwrap();
+        append_turn(file.path(), 1, "a", "b").unwrap();
         let text = std::fs::read_to_string(file.path()).unwrap();
-        assert_eq!(text.lines().count(), count + 1);
+        assert_eq!(
+            text.lines().count(),
+            RECORDED.lines().count(),
+            "the first line stands for the recorded one"
+        );
         assert!(text.starts_with("first\n") && text.ends_with("}\n") && !text.contains("\"2026-11-23T15"));
     }
 }

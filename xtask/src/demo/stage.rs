@@ -15,6 +15,9 @@ use super::timeline::Timeline;
 use super::{INSTRUCTIONS, STEP, quote};
 use crate::failure::{Context as _, Failure};
 
+/// Where the dispatcher's standard error goes, in the demonstration's directory.
+pub(super) const DISPATCH_LOG: &str = "dispatch.log";
+
 /// A process that does not outlive its owner.
 struct Guard(Child);
 
@@ -56,13 +59,15 @@ impl Agent {
             .context(format_args!("starting the {role}"))?;
         let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
         let timeline = *timeline;
-        let lines = std::thread::spawn(move || {
-            let lines = stdout.map(|pipe| BufReader::new(pipe).lines());
-            lines.into_iter().flatten().map_while(Result::ok).for_each(|line| timeline.say(role, &line));
-        });
+        let lines = std::thread::spawn(move || each_line(stdout, |line| timeline.say(role, line)));
+        // Shown at once: what stops one agent lets the other wait in vain.
         let complaints = std::thread::spawn(move || {
-            let text = stderr.map(|pipe| std::io::read_to_string(pipe).unwrap_or_default());
-            text.unwrap_or_default()
+            let mut text = String::new();
+            each_line(stderr, |line| {
+                timeline.say(role, line);
+                text.push_str(line);
+            });
+            text
         });
         Ok(Self { role, process: Guard(process), lines, complaints })
     }
@@ -79,6 +84,11 @@ impl Agent {
     }
 }
 
+fn each_line(pipe: Option<impl std::io::Read>, mut show: impl FnMut(&str)) {
+    let lines = pipe.map(|pipe| BufReader::new(pipe).lines());
+    lines.into_iter().flatten().map_while(Result::ok).for_each(|line| show(&line));
+}
+
 /// `conveyor dispatch --watch`.
 pub(super) struct Dispatcher {
     process: Guard,
@@ -88,7 +98,7 @@ pub(super) struct Dispatcher {
 
 impl Dispatcher {
     pub(super) fn start(conveyor: &Conveyor, dir: &Path) -> Result<Self, Failure> {
-        let (report, errors) = (dir.join("dispatch.json"), dir.join("dispatch.log"));
+        let (report, errors) = (dir.join("dispatch.json"), dir.join(DISPATCH_LOG));
         let stdout = File::create(&report).context(report.display())?;
         let stderr = File::create(&errors).context(errors.display())?;
         let process = conveyor

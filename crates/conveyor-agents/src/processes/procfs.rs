@@ -10,9 +10,8 @@ use super::Processes;
 
 /// Processes as Linux shows them in `/proc`. The tree is read once, when it is first asked for, so
 /// that walking it costs one pass over the processes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ProcFs {
-    root: PathBuf,
     children: OnceCell<BTreeMap<u32, Vec<u32>>>,
 }
 
@@ -20,17 +19,7 @@ impl ProcFs {
     /// The processes of this machine.
     #[must_use]
     pub fn new() -> Self {
-        Self::at("/proc".into())
-    }
-
-    /// Processes described by files laid out like those of `/proc` below `root`.
-    #[must_use]
-    pub fn at(root: PathBuf) -> Self {
-        Self { root, children: OnceCell::new() }
-    }
-
-    fn path(&self, pid: u32, name: &str) -> PathBuf {
-        self.root.join(pid.to_string()).join(name)
+        Self::default()
     }
 
     fn tree(&self) -> io::Result<&BTreeMap<u32, Vec<u32>>> {
@@ -38,11 +27,11 @@ impl ProcFs {
             return Ok(tree);
         }
         let mut tree: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        for entry in fs::read_dir(&self.root)? {
+        for entry in fs::read_dir("/proc")? {
             let name = entry?.file_name();
             let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
             // A process that has ended meanwhile is nobody's child.
-            let Ok(stat) = fs::read(self.path(pid, "stat")) else { continue };
+            let Ok(stat) = fs::read(path(pid, "stat")) else { continue };
             if let Some(parent) = parent_of(&stat) {
                 tree.entry(parent).or_default().push(pid);
             }
@@ -52,22 +41,16 @@ impl ProcFs {
     }
 }
 
-impl Default for ProcFs {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Processes for ProcFs {
     fn command_line(&self, pid: u32) -> io::Result<String> {
-        let bytes = fs::read(self.path(pid, "cmdline")).map_err(gone)?;
+        let bytes = fs::read(path(pid, "cmdline")).map_err(gone)?;
         let text = String::from_utf8_lossy(&bytes);
         Ok(text.trim_end_matches('\0').replace('\0', " "))
     }
 
     fn open_files(&self, pid: u32) -> io::Result<Vec<PathBuf>> {
         let mut files = Vec::new();
-        for entry in fs::read_dir(self.path(pid, "fd")).map_err(gone)? {
+        for entry in fs::read_dir(path(pid, "fd")).map_err(gone)? {
             // A file that was closed meanwhile is not open. Sockets and pipes are links too, but
             // not to absolute paths.
             if let Ok(target) = entry.and_then(|entry| fs::read_link(entry.path()))
@@ -82,6 +65,10 @@ impl Processes for ProcFs {
     fn children(&self, pid: u32) -> io::Result<Vec<u32>> {
         Ok(self.tree()?.get(&pid).cloned().unwrap_or_default())
     }
+}
+
+fn path(pid: u32, name: &str) -> PathBuf {
+    format!("/proc/{pid}/{name}").into()
 }
 
 /// Reading about a process that ends meanwhile fails with ESRCH.

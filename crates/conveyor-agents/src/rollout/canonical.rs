@@ -9,7 +9,7 @@ use std::ops::Range;
 use conveyor_model::json;
 use serde_json::Value;
 
-/// Deepest nesting that is stored; the same as serde_json reads back, less one for the record.
+/// Deepest nesting that is stored: the deepest that serde_json reads back.
 const MAX_DEPTH: usize = 127;
 
 /// An object in the ledger's form.
@@ -108,7 +108,7 @@ impl<'a> Writer<'a> {
             name.write(&mut self.out);
             self.pass(b':');
             self.out.push(b':');
-            let key = name.characters();
+            let key = unescape(name.raw);
             if depth == 0 && key == "type" {
                 self.kind = self.peek_string();
             }
@@ -202,18 +202,19 @@ impl<'a> Writer<'a> {
 
     /// Passes a string, at whose opening quote the source is.
     fn string(&mut self) -> Option<Quoted<'a>> {
+        let bytes = self.source.as_bytes();
         let begin = self.at + 1;
-        let (mut end, mut plain) = (begin, true);
+        let (mut end, mut canonical) = (begin, true);
         loop {
-            let rest = self.source.as_bytes().get(end..)?;
-            end += rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
-            if self.source.as_bytes()[end] == b'"' {
+            end += special(bytes.get(end..)?)?;
+            if bytes[end] == b'"' {
                 self.at = end + 1;
-                return Some(Quoted { raw: self.source.get(begin..end)?, plain });
+                return Some(Quoted { raw: self.source.get(begin..end)?, canonical });
             }
-            // Whatever a backslash is followed by does not end the string.
+            // Whatever follows a backslash does not end the string. All escapes but these two are
+            // the ones that are written.
+            canonical &= !matches!(bytes.get(end + 1)?, b'u' | b'/');
             end += 2;
-            plain = false;
         }
     }
 
@@ -225,7 +226,7 @@ impl<'a> Writer<'a> {
         let at = self.at;
         let string = self.string();
         self.at = at;
-        string.map(|string| string.characters().into_owned())
+        string.map(|string| unescape(string.raw).into_owned())
     }
 }
 
@@ -233,19 +234,14 @@ impl<'a> Writer<'a> {
 struct Quoted<'a> {
     /// What is between its quotes.
     raw: &'a str,
-    /// Whether it has no escapes.
-    plain: bool,
+    /// Whether that is how the ledger writes it.
+    canonical: bool,
 }
 
-impl<'a> Quoted<'a> {
-    fn characters(&self) -> Cow<'a, str> {
-        if self.plain { self.raw.into() } else { unescape(self.raw) }
-    }
-
+impl Quoted<'_> {
     fn write(&self, out: &mut Vec<u8>) {
         out.push(b'"');
-        if self.plain {
-            // What the source did not escape needs no escape.
+        if self.canonical {
             out.extend_from_slice(self.raw.as_bytes());
         } else {
             for piece in (Pieces { rest: self.raw }) {
@@ -257,6 +253,16 @@ impl<'a> Quoted<'a> {
         }
         out.push(b'"');
     }
+}
+
+/// Where the first quote or backslash is. Blocks without one are passed as a whole, which the
+/// compiler does with vector instructions.
+fn special(bytes: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 32;
+    let is_special = |byte: &u8| (*byte == b'"') | (*byte == b'\\');
+    let has_none = |block: &&[u8]| !block.iter().fold(false, |found, byte| found | is_special(byte));
+    let passed = BLOCK * bytes.chunks_exact(BLOCK).take_while(has_none).count();
+    Some(passed + bytes[passed..].iter().position(is_special)?)
 }
 
 fn write_character(out: &mut Vec<u8>, character: char) {

@@ -147,13 +147,9 @@ impl<R: Read + Seek> Reader<R> {
         self.scanned -= self.start;
         self.start = 0;
         // A line that is long already may become as long as lines can: room for that at once
-        // saves copies on the way. Memory that is not written to is not taken.
-        let room = if self.buffer.len() > KEEP {
-            MAX_LINE + self.chunk - self.buffer.len() + self.chunk
-        } else {
-            self.chunk
-        };
-        self.buffer.reserve(room.max(self.chunk));
+        // saves copies on the way. Memory that is never written to costs nothing.
+        let limit = if self.buffer.len() > KEEP { MAX_LINE + self.chunk } else { 0 };
+        self.buffer.reserve(self.chunk.max(limit.saturating_sub(self.buffer.len())));
         let mut chunk = self.source.by_ref().take(self.chunk as u64);
         chunk.read_to_end(&mut self.buffer).map_err(|error| RolloutError::io(&self.path, error))
     }

@@ -79,8 +79,17 @@ fn payloads_are_stored_in_the_ledgers_form() {
             r#"{"a":18446744073709551615,"b":-9223372036854775808}"#,
         ),
         (
-            r#"{"a":"é\u00e9\ud83d\ude00 \/ \" \\ \n\u0007\u007f"}"#,
-            "{\"a\":\"éé😀 / \\\" \\\\ \\n\\u0007\u{7f}\"}",
+            r#"{"a":"é\u00E9\ud83d\ude00 \/ \" \\ \n\u000a\u001B\u0008\f\u007f\u0022\\"}"#,
+            "{\"a\":\"éé😀 / \\\" \\\\ \\n\\n\\u001b\\b\\f\u{7f}\\\"\\\\\"}",
+        ),
+        // Written as it is, because it is so already; quotes at every place in a block.
+        (
+            r#"{"a":"\" \\ \n\f and a text that is longer than a block \"\\\""}"#,
+            r#"{"a":"\" \\ \n\f and a text that is longer than a block \"\\\""}"#,
+        ),
+        (
+            r#"{"a":"\ud83d","b":"\ud83d\u0041","c":"\ude00\ud83d"}"#,
+            "{\"a\":\"\u{fffd}\",\"b\":\"\u{fffd}A\",\"c\":\"\u{fffd}\u{fffd}\"}",
         ),
         (
             r#"{"a":"x\u0000y","\u0000":1,"c":"\\u0000"}"#,
@@ -152,7 +161,14 @@ fn random_json(numbers: &mut Numbers, depth: usize, text: &mut String) {
         "\"é\"",
     ];
     const KEYS: [&str; 7] = ["a", "b", "type", "\\u0061", "é", "long key", "\\\"q"];
-    match if depth == 0 { 0 } else { numbers.below(3) } {
+    match if depth == 0 { 0 } else { numbers.below(4) } {
+        3 => {
+            let escapes = ["\\n", "\\\\", "\\\"", "\\u001b", "\\/", "é", "x"];
+            let pieces = (0..numbers.below(20))
+                .map(|_| "y".repeat(numbers.below(40)) + escapes[numbers.below(escapes.len())]);
+            let string: String = pieces.collect();
+            text.push_str(&format!("\"{string}\""));
+        }
         0 => text.push_str(SCALARS[numbers.below(SCALARS.len())]),
         1 => {
             text.push('[');

@@ -194,7 +194,7 @@ impl Decided {
         if self.thread_id.as_deref() != Some(given) {
             let expected = self.thread_id.as_deref().unwrap_or("none");
             return Err(Error::invalid(format!(
-                "thread mismatch: the prompt was for thread {expected:?}, not {given:?}"
+                "--thread-id {given:?} does not match: the prompt was for thread {expected:?}"
             )));
         }
         Ok(())

@@ -63,7 +63,7 @@ impl Server {
                 .map_err(|error| format!("giving {} to the server's user: {error}", dir.path().display()))?;
         }
         let pg_ctl = programs.join("pg_ctl");
-        let watchdog = run_as("sh".as_ref(), account, dir.path())
+        let watchdog = run_as("/bin/sh".as_ref(), account, dir.path())
             .args(["-c", WATCHDOG, "conveyor-test-postgres"])
             .args([&pg_ctl, dir.path()])
             .stdin(Stdio::piped())

@@ -29,6 +29,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<app_loop::app_wakeup_record_delivery::AppWakeupRecordDelivery>(),
     spec::<admin::db_doctor::DbDoctor>(),
     spec::<admin::completions::Completions>(),
+    spec::<admin::man_pages::ManPages>(),
 ];
 
 /// Where a command stands in the help.

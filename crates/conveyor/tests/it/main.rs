@@ -1,10 +1,21 @@
 //! Every command on both engines: output, exit codes, rows, refusals. One test binary, so that
 //! the program is linked once.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helper functions too"
+)]
+
+mod app_heartbeat;
+mod app_loop;
+mod app_wakeup;
 mod db_doctor;
 mod dispatch;
 mod follow;
 mod harness;
+mod inbox;
 mod ingest;
 mod queue;
 mod rollouts;

@@ -77,3 +77,29 @@ fn both_program_names_are_known() {
         assert!(world.run_plain(&["--ts-runtime", "tasks", "--help"]).stdout.starts_with("usage: conveyor tasks"));
     });
 }
+
+#[test]
+fn manual_pages_are_written_for_every_command() {
+    on_sqlite(|world| {
+        let pages = world.dir().join("man/man1");
+        let said = world.run_plain(&["man-pages", "man/man1"]).stdout;
+        assert!(said.starts_with("Wrote "), "{said}");
+        for spec in conveyor::COMMANDS {
+            let page = std::fs::read_to_string(pages.join(format!("conveyor-{}.1", spec.name))).unwrap();
+            assert!(page.contains(spec.about), "{}", spec.name);
+        }
+    });
+}
+
+/// `cargo xtask cli-reference` runs this with the variable set and so writes the file.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a switch of this test, not of the product")]
+fn the_cli_reference_is_up_to_date() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cli-reference.md");
+    let wanted = conveyor::cli_reference();
+    if std::env::var_os("CONVEYOR_WRITE_REFERENCE").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == wanted, "docs/cli-reference.md is out of date: run `cargo xtask cli-reference`");
+}

@@ -2,3 +2,4 @@
 
 pub mod completions;
 pub mod db_doctor;
+pub mod man_pages;
