@@ -33,7 +33,7 @@ pub fn bind(cx: &mut Cx, task: &str, worker: &str, manager: &str) -> Result<Boun
         for session in [&worker_session, &manager_session] {
             check_registered(tx, session)?;
         }
-        check_unbound(tx, &found, &[&worker_session, &manager_session])?;
+        check_unbound(tx, Some(&found), &[&worker_session, &manager_session])?;
         let binding_id = bindings::insert(tx, &found.id, &worker_session.id, &manager_session.id)?;
         let payload = json!({ "binding_id": binding_id, "manager": manager, "task": task, "worker": worker });
         audit::record(
@@ -56,13 +56,15 @@ fn check_registered(tx: &mut Tx<'_>, session: &Session) -> Result<()> {
 }
 
 /// Refuses a task in a live binding, then sessions that are in one.
-pub(crate) fn check_unbound(tx: &mut Tx<'_>, task: &Task, sessions: &[&Session]) -> Result<()> {
-    if let Some(binding) = bindings::live_of_task(tx, &task.id)? {
-        return Err(Error::TaskBound {
-            task: task.name.clone(),
-            task_id: task.id.clone(),
-            binding_id: binding.binding_id,
-        });
+pub(crate) fn check_unbound(tx: &mut Tx<'_>, task: Option<&Task>, sessions: &[&Session]) -> Result<()> {
+    if let Some(task) = task {
+        if let Some(binding) = bindings::live_of_task(tx, &task.id)? {
+            return Err(Error::TaskBound {
+                task: task.name.clone(),
+                task_id: task.id.clone(),
+                binding_id: binding.binding_id,
+            });
+        }
     }
     for session in sessions {
         if let Some(binding) = bindings::live_of_session(tx, &session.id)? {

@@ -8,12 +8,18 @@ mod fault;
 mod outage;
 mod reference;
 
+pub mod bindings;
+pub mod communication;
+pub mod discover;
 pub mod dispatch;
+pub mod disposable;
 pub mod doctor;
 pub mod ingest;
 pub mod app_loop;
 pub mod inbox;
 pub mod queue;
+pub mod registration;
+pub mod sessions;
 pub mod tail;
 pub mod tasks;
 

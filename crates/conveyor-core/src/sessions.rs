@@ -82,7 +82,10 @@ fn deregister_in(tx: &mut Tx<'_>, name: &str) -> Result<Option<Error>> {
     }
     sessions::set_gone(tx, &session.id)?;
     let payload = json!({ "name": name });
-    record(tx, "session_deregistered", &command, None, payload)?;
+    audit::record(
+        tx,
+        &AuditEvent { event_type: "session_deregistered", task_id: None, command_id: None, payload },
+    )?;
     command.succeed(tx, &json!({ "command_id": command.id(), "name": name, "state": "gone" }))?;
     tx.wake_waiters();
     Ok(None)
@@ -115,17 +118,14 @@ fn refuse(
         "expected_failure": true,
         "name": session.name,
     });
-    record(tx, "session_deregister_failed", command, Some(&binding.task_id), payload)?;
+    audit::record(
+        tx,
+        &AuditEvent {
+            event_type: "session_deregister_failed",
+            task_id: Some(&binding.task_id),
+            command_id: Some(command.id()),
+            payload,
+        },
+    )?;
     Ok(refusal)
-}
-
-fn record(
-    tx: &mut Tx<'_>,
-    event_type: &str,
-    command: &Immediate,
-    task_id: Option<&str>,
-    payload: Value,
-) -> Result<()> {
-    audit::record(tx, &AuditEvent { event_type, task_id, command_id: Some(command.id()), payload })?;
-    Ok(())
 }

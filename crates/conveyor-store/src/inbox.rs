@@ -107,6 +107,10 @@ fn consume_statement() -> String {
     )
 }
 
+fn has_items_statement() -> String {
+    format!("select id from routed_notifications where {WAITING} limit 1")
+}
+
 /// The first `limit` items of a session's inbox, in order.
 ///
 /// # Errors
@@ -120,8 +124,7 @@ pub fn list(tx: &mut Tx<'_>, session_id: &str, limit: i64) -> Result<Vec<Session
 /// # Errors
 /// A failing statement.
 pub fn has_items(tx: &mut Tx<'_>, session_id: &str) -> Result<bool, StoreError> {
-    let statement = format!("select id from routed_notifications where {WAITING} limit 1");
-    Ok(tx.first(&statement, params![session_id], |row| row.int(0))?.is_some())
+    Ok(tx.first(&has_items_statement(), params![session_id], |row| row.int(0))?.is_some())
 }
 
 /// Takes the first item out of a session's inbox; gives it as it is afterwards. `None` when
@@ -139,5 +142,75 @@ pub fn consume_next(tx: &mut Tx<'_>, session_id: &str) -> Result<Option<SessionI
             from_row,
         ),
         None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use conveyor_testkit::postgres::TestSchema;
+    use conveyor_testkit::{ManualClock, SequentialIds};
+
+    use super::*;
+    use crate::dialect::{Engine, render};
+    use crate::{Access, Db, Location, OpenOptions};
+
+    fn create(location: &Location) {
+        let options = OpenOptions {
+            clock: Arc::new(ManualClock::default()),
+            ids: Arc::new(SequentialIds::new()),
+            server_password: None,
+            password_file: None,
+        };
+        Db::open(location, Access::Write, options).unwrap();
+    }
+
+    #[test]
+    fn sqlite_reads_inboxes_in_the_order_of_their_index() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.db");
+        create(&Location::File(path.clone()));
+        let raw = rusqlite::Connection::open(&path).unwrap();
+        for sql in [list_statement(), consume_statement(), has_items_statement()] {
+            let sql = format!("explain query plan {}", render(&sql, Engine::Sqlite));
+            let mut statement = raw.prepare(&sql).unwrap();
+            let parameters = vec![1; statement.parameter_count()];
+            let plan: Vec<String> = statement
+                .query_map(rusqlite::params_from_iter(parameters), |row| row.get(3))
+                .unwrap()
+                .collect::<Result<_, _>>()
+                .unwrap();
+            let plan = plan.join("\n");
+            // Either that of older versions, which has every column of the condition and the order, or ours.
+            let indexes = ["INDEX routed_notifications_target_inbox (target_session_id=? AND consumed_at=? AND state=?)",
+                "INDEX conveyor_inbox (target_session_id=?)"];
+            let searched = plan.lines().find(|line| line.contains("SEARCH routed_notifications")).unwrap();
+            assert!(indexes.iter().any(|index| searched.ends_with(index)), "{plan}");
+            // In its order, and as far as the limit only.
+            assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+        }
+    }
+
+    #[test]
+    fn postgres_reads_inboxes_in_the_order_of_their_index() {
+        let Some(schema) = TestSchema::if_enabled() else { return };
+        create(&Location::server(schema.url()).unwrap());
+        let mut client = schema.client();
+        // An empty table would be read as a whole whatever the indexes.
+        client.batch_execute("set enable_seqscan = off; set enable_bitmapscan = off").unwrap();
+        for sql in [list_statement(), consume_statement(), has_items_statement()] {
+            let sql = render(&sql, Engine::Postgres)
+                .replace("$1", "'session-w'")
+                .replace("limit $2", "limit 10")
+                .replace("$2", "'now'");
+            let rows = client.query(&format!("explain {sql}"), &[]).unwrap();
+            let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+            let plan = plan.join("\n");
+            // In its order, and as far as the limit only.
+            let (_, limited) = plan.split_once("Limit ").unwrap();
+            let (above, _) = limited.split_once("using conveyor_inbox on routed_notifications").unwrap();
+            assert!(!above.contains("Sort"), "{plan}");
+        }
     }
 }

@@ -22,3 +22,4 @@ mod rollouts;
 mod shell;
 mod tail;
 mod tasks;
+mod watch;

@@ -1,0 +1,192 @@
+//! `dispatch --watch` as a real process: woken by commits and by rollouts, ended by a signal.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use conveyor_testkit::wait;
+use serde_json::{Value, json};
+
+use crate::harness::{START, World, on_both_engines};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A process of the real program; killed when the test is over.
+struct Process(Child);
+
+impl Process {
+    fn start(world: &World, arguments: &[&str]) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_conveyor"))
+            .args(arguments)
+            .args(["--path", &world.ledger()])
+            .current_dir(world.dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    /// Waits for its end; gives exit code, output and errors.
+    fn end(mut self) -> (Option<i32>, String, String) {
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        self.0.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        self.0.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        (self.0.wait().unwrap().code(), stdout, stderr)
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn watching(world: &World, more: &[&str]) -> Process {
+    let mut arguments = vec!["dispatch", "--watch", "--json"];
+    arguments.extend(more);
+    let process = Process::start(world, &arguments);
+    wait::until(LIMIT, "the first heartbeat", || {
+        world.scalar("select count(*) from telemetry_events where event_type = 'dispatch_watch_heartbeat'") != "0"
+    });
+    process
+}
+
+fn rollout(world: &World, task: &str, role: &str) -> PathBuf {
+    world.dir().join(format!("{task}-{role}.jsonl"))
+}
+
+fn append(path: &std::path::Path, lines: &[Value]) {
+    use std::io::Write;
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+    for line in lines {
+        writeln!(file, "{line}").unwrap();
+    }
+}
+
+fn begin_rollouts(world: &World, task: &str) {
+    for role in ["worker", "manager"] {
+        append(&rollout(world, task, role), &[json!({"type": "session_meta", "payload": {"id": format!("codex-{role}")}})]);
+    }
+}
+
+fn completion(at: &str, message: &str) -> Value {
+    json!({"timestamp": at, "type": "event_msg", "payload": {"type": "task_complete", "last_agent_message": message}})
+}
+
+#[test]
+fn a_waiting_inbox_is_served_at_once_and_a_signal_ends_the_watch() {
+    on_both_engines(|world| {
+        world.bind("demo");
+        begin_rollouts(world, "demo");
+        // An interval far beyond the test: only a wake-up can bring the message through.
+        let watch = watching(world, &["--interval", "3600"]);
+        let inbox = Process::start(
+            world,
+            &["worker-inbox", "demo", "--consume-next", "--wait", "--timeout", "60", "--interval", "60", "--json"],
+        );
+        world.run(&["enqueue-nudge-worker", "demo", "--message", "wake up"]);
+        let (code, stdout, stderr) = inbox.end();
+        assert_eq!(code, Some(0), "{stderr}");
+        let got: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(got["consumed"]["payload"]["message"], "wake up");
+        assert_eq!(got["wait"]["timed_out"], false);
+
+        watch.signal(rustix::process::Signal::TERM);
+        let (code, stdout, stderr) = watch.end();
+        assert_eq!((code, stderr.as_str()), (Some(0), ""));
+        let report: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(report["processed_total"], 1);
+        assert_eq!(report["iterations"], 1, "woken passes are not iterations");
+    });
+}
+
+#[test]
+fn a_finished_turn_in_a_rollout_reaches_the_manager_by_itself() {
+    on_both_engines(|world| {
+        world.bind("demo");
+        begin_rollouts(world, "demo");
+        let _watch = watching(world, &["--interval", "3600"]);
+        let inbox =
+            Process::start(world, &["manager-inbox", "demo", "--consume-next", "--wait", "--timeout", "60", "--json"]);
+        append(&rollout(world, "demo", "worker"), &[completion("2099-01-01T00:00:00Z", "all green")]);
+        let (code, stdout, stderr) = inbox.end();
+        assert_eq!(code, Some(0), "{stderr}");
+        let got: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(got["consumed"]["signal_type"], "worker_task_complete");
+        assert_eq!(got["consumed"]["payload"]["worker_receipt"]["last_agent_message"], "all green");
+        let lease = world.scalar("select last_heartbeat_at from sessions where id = 'session-demo-w'");
+        assert_eq!(lease, START, "being watched is no life sign");
+    });
+}
+
+#[test]
+fn of_old_history_only_the_newest_completion_is_routed() {
+    on_both_engines(|world| {
+        world.bind("demo");
+        begin_rollouts(world, "demo");
+        let old: Vec<Value> = (1..=25).map(|n| completion("2026-01-01T00:00:00Z", &format!("old {n}"))).collect();
+        append(&rollout(world, "demo", "worker"), &old);
+        append(&rollout(world, "demo", "worker"), &[completion("2099-01-01T00:00:00Z", "new")]);
+        let watch = watching(world, &["--interval", "3600"]);
+        let in_state = |state: &str| {
+            world.column(&format!(
+                "select e.payload_json from routed_notifications n join codex_events e on e.id = n.source_event_id \
+                 where n.state = '{state}' order by n.id"
+            ))
+        };
+        wait::until(LIMIT, "all completions", || in_state("delivered").len() + in_state("suppressed").len() == 26);
+        let delivered = in_state("delivered");
+        assert_eq!(delivered.len(), 2, "{delivered:?}");
+        assert!(delivered[0].contains("old 25") && delivered[1].contains("new"), "{delivered:?}");
+        watch.signal(rustix::process::Signal::INT);
+        assert_eq!(watch.end().0, Some(0));
+    });
+}
+
+#[test]
+fn a_bounded_watch_reads_rollouts_only_when_told() {
+    on_both_engines(|world| {
+        world.bind("demo");
+        begin_rollouts(world, "demo");
+        append(&rollout(world, "demo", "worker"), &[completion("2099-01-01T00:00:00Z", "done")]);
+        let watch = ["dispatch", "--watch", "--watch-iterations", "1", "--json"];
+        assert_eq!(world.json(&watch)["processed_total"], 0);
+        let told: Vec<&str> = watch.iter().copied().chain(["--ingest"]).collect();
+        assert_eq!(world.json(&told)["processed_total"], 1);
+        append(&rollout(world, "demo", "worker"), &[completion("2099-01-01T00:00:01Z", "again")]);
+        assert_eq!(world.json(&["dispatch", "--json"])["processed_total"], 0);
+        assert_eq!(world.json(&["dispatch", "--once", "--ingest", "--json"])["processed_total"], 1);
+    });
+}
+
+#[test]
+fn a_replaced_rollout_warns_once_and_holds_nobody_up() {
+    on_both_engines(|world| {
+        world.bind("a");
+        world.bind("b");
+        begin_rollouts(world, "a");
+        begin_rollouts(world, "b");
+        let _watch = watching(world, &["--interval", "3600"]);
+        let first = "select count(*) from codex_events where session_id = 'session-a-w'";
+        wait::until(LIMIT, "the first lines", || world.scalar(first) == "1");
+        let replaced = rollout(world, "a", "worker");
+        let aside = world.dir().join("aside.jsonl");
+        append(&aside, &[json!({"type": "session_meta", "payload": {"id": "another one"}})]);
+        std::fs::rename(&aside, &replaced).unwrap();
+        let warned = "select count(*) from telemetry_events where event_type = 'codex_events_ingest_failed'";
+        wait::until(LIMIT, "the warning", || world.scalar(warned) == "1");
+        append(&rollout(world, "b", "worker"), &[completion("2099-01-01T00:00:00Z", "b is done")]);
+        let routed = "select count(*) from routed_notifications where task_id = 'task-b'";
+        wait::until(LIMIT, "the other task's completion", || world.scalar(routed) == "1");
+        assert_eq!(world.scalar(warned), "1");
+    });
+}
