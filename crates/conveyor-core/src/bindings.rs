@@ -38,11 +38,21 @@ pub fn bind(cx: &mut Cx, task: &str, worker: &str, manager: &str) -> Result<Boun
         let payload = json!({ "binding_id": binding_id, "manager": manager, "task": task, "worker": worker });
         audit::record(
             tx,
-            &AuditEvent { event_type: "binding_created", task_id: Some(&found.id), command_id: None, payload },
+            &AuditEvent {
+                event_type: "binding_created",
+                task_id: Some(&found.id),
+                command_id: None,
+                payload,
+            },
         )?;
         // Queued messages have somewhere to go now.
         tx.wake_waiters();
-        Ok(Bound { binding_id, manager: manager.to_owned(), task: task.to_owned(), worker: worker.to_owned() })
+        Ok(Bound {
+            binding_id,
+            manager: manager.to_owned(),
+            task: task.to_owned(),
+            worker: worker.to_owned(),
+        })
     })
 }
 
@@ -57,14 +67,14 @@ fn check_registered(tx: &mut Tx<'_>, session: &Session) -> Result<()> {
 
 /// Refuses a task in a live binding, then sessions that are in one.
 pub(crate) fn check_unbound(tx: &mut Tx<'_>, task: Option<&Task>, sessions: &[&Session]) -> Result<()> {
-    if let Some(task) = task {
-        if let Some(binding) = bindings::live_of_task(tx, &task.id)? {
-            return Err(Error::TaskBound {
-                task: task.name.clone(),
-                task_id: task.id.clone(),
-                binding_id: binding.binding_id,
-            });
-        }
+    if let Some(task) = task
+        && let Some(binding) = bindings::live_of_task(tx, &task.id)?
+    {
+        return Err(Error::TaskBound {
+            task: task.name.clone(),
+            task_id: task.id.clone(),
+            binding_id: binding.binding_id,
+        });
     }
     for session in sessions {
         if let Some(binding) = bindings::live_of_session(tx, &session.id)? {

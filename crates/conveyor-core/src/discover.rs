@@ -221,7 +221,9 @@ fn suggestions(tx: &mut Tx<'_>, needle: &Needle, ledger: &str) -> Result<Vec<Sug
 fn first_session(tx: &mut Tx<'_>, needle: &Needle, role: Role, unbound: bool) -> Result<Option<String>> {
     let filter = Filter { role: Some(role), unbound, ..Filter::default() };
     let found = Kept::of(1, |kept| {
-        sessions::each(tx, &filter, &mut |session| kept.offer(needle.is_in_session(&session), || session.name))
+        sessions::each(tx, &filter, &mut |session| {
+            kept.offer(needle.is_in_session(&session), || session.name)
+        })
     })?;
     Ok(found.into_iter().next())
 }
@@ -244,7 +246,12 @@ fn bind_suggestion(
         quote(manager),
         quote(ledger)
     );
-    Ok(Some(Suggestion::Bind { task: task.name, worker: worker.to_owned(), manager: manager.to_owned(), command }))
+    Ok(Some(Suggestion::Bind {
+        task: task.name,
+        worker: worker.to_owned(),
+        manager: manager.to_owned(),
+        command,
+    }))
 }
 
 fn register_prompt(role: Role) -> String {

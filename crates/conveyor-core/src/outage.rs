@@ -7,6 +7,8 @@ use conveyor_store::{Db, StoreError};
 /// The first pause before a reconnect; doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How often a pause is interrupted to ask whether to give up.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What a waiting process knows of the outage it is in, if any.
 pub(crate) struct Outage {
@@ -26,26 +28,28 @@ impl Outage {
     }
 
     /// Waits until the ledger can be connected to again, after it failed with `error`. One line is
-    /// said per outage.
+    /// said per outage. `give_up` is asked all the while how long to go on.
     ///
     /// # Errors
-    /// What waiting cannot cure; or, once `deadline` has passed, what the ledger failed with last.
+    /// What waiting cannot cure; or, once `give_up` says so, what the ledger failed with last.
     pub(crate) fn survive(
         &mut self,
         db: &mut Db,
         mut error: StoreError,
-        deadline: Instant,
+        give_up: &dyn Fn() -> bool,
         warn: &mut dyn FnMut(&str),
     ) -> Result<(), StoreError> {
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if !error.is_transient() || left.is_zero() {
+            if !error.is_transient() || give_up() {
                 return Err(error);
             }
             if !std::mem::replace(&mut self.told, true) {
                 warn(&format!("{error}: waiting for it to come back"));
             }
-            std::thread::sleep(self.pause.min(left));
+            let end = Instant::now() + self.pause;
+            while Instant::now() < end && !give_up() {
+                std::thread::sleep(LOOK.min(end.saturating_duration_since(Instant::now())));
+            }
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             match db.reconnect() {
                 Ok(()) => return Ok(()),

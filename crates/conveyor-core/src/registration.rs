@@ -5,9 +5,9 @@ use std::path::Path;
 use conveyor_agents::{processes, rollout};
 use conveyor_model::Role;
 use conveyor_model::records::Session;
+use conveyor_store::Tx;
 use conveyor_store::audit::{self, AuditEvent};
 use conveyor_store::sessions::{self, Registration};
-use conveyor_store::Tx;
 use serde::Serialize;
 use serde_json::json;
 

@@ -68,7 +68,8 @@ fn deregister_in(tx: &mut Tx<'_>, name: &str) -> Result<Option<Error>> {
     let session = reference::session(tx, name)?;
     bindings::hold_session(tx, &session.id)?;
     let binding = bindings::live_of_session(tx, &session.id)?;
-    let active = binding.as_ref().map(|binding| json!({ "id": binding.binding_id, "task_id": binding.task_id }));
+    let active =
+        binding.as_ref().map(|binding| json!({ "id": binding.binding_id, "task_id": binding.task_id }));
     let task_id = binding.as_ref().map(|binding| binding.task_id.as_str());
     let payload = json!({
         "active_binding": active,

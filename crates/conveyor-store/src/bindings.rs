@@ -28,7 +28,12 @@ fn from_row(row: &Row<'_>) -> Result<Binding, StoreError> {
 ///
 /// # Errors
 /// A failing statement; [`StoreError::Unique`] when a side is bound already.
-pub fn insert(tx: &mut Tx<'_>, task_id: &str, worker_id: &str, manager_id: &str) -> Result<String, StoreError> {
+pub fn insert(
+    tx: &mut Tx<'_>,
+    task_id: &str,
+    worker_id: &str,
+    manager_id: &str,
+) -> Result<String, StoreError> {
     let id = tx.fresh_id(IdPrefix::Binding);
     let now = tx.now()?.to_ms_text();
     tx.execute(

@@ -132,7 +132,7 @@ impl Db {
                     hinted_until = Instant::now() + HINT_WINDOW;
                     backoff = FIRST_BACKOFF;
                 }
-                Err(RecvTimeoutError::Timeout) => backoff *= 2,
+                Err(RecvTimeoutError::Timeout) => backoff = (backoff * 2).min(PLAIN_LOOK),
                 // Cannot happen while the waker lives; the plain look goes on regardless.
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(pause),
             }
@@ -143,6 +143,11 @@ impl Db {
         let Connection::Sqlite(connection) = &self.connection else { return Ok(false) };
         if let Location::File(path) = self.location() {
             let file = identity(path);
+            if file.is_none() {
+                // Waiting cannot cure this, and a new empty ledger is not what anybody waits for.
+                let reason = "the file was removed".into();
+                return Err(StoreError::Open { path: path.clone(), reason });
+            }
             if file != changes.file {
                 // The file was replaced under us: go on with the one that bears the name now.
                 changes.file = file;

@@ -301,14 +301,14 @@ pub fn claimable(
         [] => String::new(),
         places => format!("and (task_id is null or task_id not in ({}))", places.join(", ")),
     };
-    // Two ordered reads of two partial indexes instead of one with `or`, which would be sorted.
+    // Two ordered reads of two indexes instead of one with `or`, which would be sorted.
     let ready = format!(
         "select {CLAIMABLE} from commands {{by_ready}} where type = $1 and state = 'pending' \
          and available_at is null and attempts < max_attempts {skip} order by created_at, rowid limit $2"
     );
     // The text bound finds a superset whatever the stored precision; the instant decides.
     let due = format!(
-        "select {CLAIMABLE} from commands {{by_deferred}} where type = $1 and state = 'pending' \
+        "select {CLAIMABLE} from commands where type = $1 and state = 'pending' \
          and available_at is not null and available_at <= '{bound}' and conveyor_ms(available_at) <= {instant} \
          and attempts < max_attempts {skip} order by available_at limit $2",
         bound = now.to_s_text(),

@@ -63,8 +63,13 @@ impl Db {
     /// Replaces a broken connection, or one whose file was replaced.
     ///
     /// # Errors
-    /// As [`Db::open`]; the old connection stays in place then.
+    /// As [`Db::open`], but for a file that is gone: it is not made anew. The old connection stays
+    /// in place then.
     pub fn reconnect(&mut self) -> Result<(), StoreError> {
+        if let Location::File(path) = &self.location {
+            let failed = |error: std::io::Error| StoreError::Open { path: path.clone(), reason: error.to_string() };
+            std::fs::metadata(path).map_err(failed)?;
+        }
         self.connection = connect(&self.location, self.access, &self.options)?;
         Ok(())
     }

@@ -39,7 +39,6 @@ const FRAGMENTS: &[(&str, &str, &str)] = &[
     // SQLite's planner would rather sort than use these partial indexes in order; PostgreSQL's
     // chooses by itself.
     ("by_ready", "indexed by conveyor_commands_ready", ""),
-    ("by_deferred", "indexed by conveyor_commands_deferred", ""),
     ("by_claimed", "indexed by conveyor_commands_claimed", ""),
     ("by_live", "indexed by conveyor_bindings_live", ""),
     // Full-text condition over the telemetry search table with the query in $1.

@@ -157,6 +157,11 @@ impl StoreError {
             &SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED => {
                 Self::Conflict(db.message().to_owned())
             }
+            &SqlState::LOCK_NOT_AVAILABLE => Self::Busy { seconds: crate::BUSY_TIMEOUT.as_secs() },
+            &SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => {
+                let reason = "the server gave up a transaction in which this program was silent for too long".into();
+                Self::Unreachable { location: location.to_owned(), reason }
+            }
             code if code.code().starts_with("57P")
                 || code.code().starts_with("08")
                 || code.code().starts_with("53") =>

@@ -38,17 +38,19 @@ pub fn begin(
         params![&id, now, task_id, &correlation_id, command_type, json::compact(payload)],
     )?;
     let command = Immediate { id, command_type, task_id: task_id.map(ToOwned::to_owned) };
-    let mut created = command.event("command_created", "created", json!({
+    let attributes = json!({
         "idempotency_key": command.id,
         "manager_id": null,
         "required_permission": null,
         "state": CommandState::Pending,
         "worker_id": null,
-    }));
+    });
+    let mut created = command.event("command_created", attributes);
+    created.summary = format!("Created command {command_type}.");
     created.correlation["correlation_id"] = correlation_id.into();
     telemetry::emit(tx, &created)?;
     let attributes = json!({ "manager_id": null, "state": CommandState::Attempted, "worker_id": null });
-    telemetry::emit(tx, &command.event("command_attempted", "attempted", attributes))?;
+    telemetry::emit(tx, &command.event("command_attempted", attributes))?;
     Ok(command)
 }
 
@@ -95,17 +97,19 @@ impl Immediate {
             "worker_id": null,
         });
         let event = match error {
-            None => self.event("command_succeeded", "succeeded", attributes),
-            Some(_) => self.event("command_failed", "failed", attributes).severity(Severity::Error),
+            None => self.event("command_succeeded", attributes),
+            Some(_) => self.event("command_failed", attributes).severity(Severity::Error),
         };
         telemetry::emit(tx, &event)?;
         Ok(())
     }
 
-    /// An event about this command: what became of it, and the facts.
-    fn event(&self, event_type: &'static str, became: &str, attributes: Value) -> Emit<'_> {
+    /// An event about this command: `command_` and what became of it, with the facts.
+    fn event(&self, event_type: &'static str, attributes: Value) -> Emit<'_> {
         let correlation = json!({ "command_id": self.id, "command_type": self.command_type });
+        let became = event_type.trim_start_matches("command_");
         let summary = format!("Command {} {became}.", self.command_type);
-        Emit::info(Actor::Workerctl, event_type, summary, correlation, attributes).of_task(self.task_id.as_deref())
+        Emit::info(Actor::Workerctl, event_type, summary, correlation, attributes)
+            .of_task(self.task_id.as_deref())
     }
 }

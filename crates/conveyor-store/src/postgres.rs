@@ -12,6 +12,10 @@ use crate::location::{ServerUrl, SslMode};
 use crate::value::{Param, Row, RowSource};
 use crate::{BUSY_TIMEOUT, StoreError, schema};
 
+/// After so many milliseconds of silence inside a writing transaction the server ends it. Less than
+/// what others wait for its locks.
+const FROZEN_MS: u32 = 5000;
+
 pub(crate) struct PgConnection {
     client: postgres::Client,
     statements: HashMap<String, postgres::Statement>,
@@ -47,7 +51,12 @@ impl PgConnection {
     }
 
     pub(crate) fn begin(&mut self, writing: bool, clock: &dyn Clock) -> Result<(), StoreError> {
-        self.execute_batch(if writing { "begin" } else { "begin isolation level repeatable read read only" })?;
+        if writing {
+            // One round trip. A program that is frozen in the middle must not keep its locks.
+            self.execute_batch(&format!("begin; set local idle_in_transaction_session_timeout = {FROZEN_MS}"))?;
+        } else {
+            self.execute_batch("begin isolation level repeatable read read only")?;
+        }
         if clock.is_manual() {
             self.execute_batch(&format!("set local conveyor.now_ms = '{}'", clock.now().as_millis()))?;
         }

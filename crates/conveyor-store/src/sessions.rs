@@ -195,7 +195,9 @@ pub fn each<E: From<StoreError>>(
     if filter.unbound {
         conditions.push(UNBOUND.to_owned());
     }
-    let sql =
-        format!("select {COLUMNS} from sessions where {} order by registered_at, rowid", conditions.join(" and "));
+    let sql = format!(
+        "select {COLUMNS} from sessions where {} order by registered_at, rowid",
+        conditions.join(" and ")
+    );
     tx.each(&sql, &values, &mut |row| each(from_row(row)?))
 }

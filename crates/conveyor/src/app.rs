@@ -85,8 +85,13 @@ impl App<'_> {
             }
             return Ok(Location::File(self.absolute(given)));
         }
-        let state_root = environment.state_root.as_deref().unwrap_or(".codex-workers");
-        Ok(Location::File(self.absolute(state_root).join("workerctl.db")))
+        Ok(Location::File(self.state_root().join("workerctl.db")))
+    }
+
+    /// The directory that holds the default ledger and the files of sessions.
+    #[must_use]
+    pub fn state_root(&self) -> PathBuf {
+        self.absolute(self.host.environment.state_root.as_deref().unwrap_or(".codex-workers"))
     }
 
     /// A path as the user means it: `~` is the home directory, relative to the current directory,

@@ -31,6 +31,18 @@ impl<'h> Out<'h> {
         Ok(self.writer.flush()?)
     }
 
+    /// A JSON object of texts on one line, its keys in the given order: `{"key": "value", …}`.
+    ///
+    /// # Errors
+    /// A reader that went away.
+    pub fn compact_line(&mut self, fields: &[(&str, &str)]) -> Result<(), Failure> {
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let pairs: Vec<String> =
+            fields.iter().map(|(key, value)| format!("{}: {}", quoted(key), quoted(value))).collect();
+        writeln!(self.writer, "{{{}}}", pairs.join(", "))?;
+        Ok(self.writer.flush()?)
+    }
+
     /// A line of text; control characters in it are shown, not sent.
     ///
     /// # Errors

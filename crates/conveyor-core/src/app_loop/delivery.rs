@@ -136,7 +136,9 @@ impl Decided {
 
     fn read(attributes: &Object, role: Role, id: &str) -> Result<Self> {
         let damaged = |what: &str| {
-            Error::invalid(format!("receipt {id:?} {what}: make a new one with `conveyor app-wakeup-dispatch`"))
+            Error::invalid(format!(
+                "receipt {id:?} {what}: make a new one with `conveyor app-wakeup-dispatch`"
+            ))
         };
         if attributes.is_empty() {
             return Err(damaged("has no readable attributes"));
@@ -146,7 +148,8 @@ impl Decided {
         let required = attributes.get("summary").and_then(|summary| summary.get("dispatcher_required"));
         let required = required.and_then(Value::as_bool);
         let required = required.ok_or_else(|| damaged("does not say whether a dispatcher was required"))?;
-        let action = actions.iter().find(|action| action.get("role").and_then(Value::as_str) == Some(role.as_str()));
+        let action =
+            actions.iter().find(|action| action.get("role").and_then(Value::as_str) == Some(role.as_str()));
         let action = action.ok_or_else(|| damaged(&format!("has no action for the {role}")))?;
         let text = |key: &str| action.get(key).and_then(Value::as_str).map(ToOwned::to_owned);
         let status = text("status").as_deref().and_then(WakeStatus::from_text).ok_or_else(|| {

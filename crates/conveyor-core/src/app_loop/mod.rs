@@ -15,7 +15,6 @@ pub use heartbeat::{Beat, Heartbeat, Next, heartbeat};
 pub use status::{DispatchStatus, Lease, LoopStatus, NextAction, RoleStatus, status};
 pub use wakeup::{Dispatcher, Plan, Planned, Summary, Thread, WakeAction, Wakeup, dispatch, plan};
 
-
 use serde::Serialize;
 
 /// How leases are judged.

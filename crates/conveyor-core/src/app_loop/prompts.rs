@@ -23,7 +23,10 @@ pub(super) fn wake_prompt(task: &str, role: Role, side: &RoleStatus) -> String {
         "Use the skill manage-codex-workers.".to_owned(),
         format!("This is the {role} heartbeat wake-up for task {task}."),
         format!("Run: {}", side.poll_command),
-        format!("If the heartbeat's answer asks for direct inbox polling, run: {}", side.direct_inbox_command),
+        format!(
+            "If the heartbeat's answer asks for direct inbox polling, run: {}",
+            side.direct_inbox_command
+        ),
         duty.to_owned(),
         "If there is nothing to consume, stop after a one-line idle note.".to_owned(),
         "An idle poll is neither completion of the task nor permission to remove the heartbeat.".to_owned(),

@@ -245,7 +245,11 @@ mod tests {
         assert_eq!(judged(Some("2026-06-11T11:59:59.999Z"), 180.0), (LeaseState::Stale, Some(181)));
         assert_eq!(judged(Some("2026-06-11T12:03:00Z"), 0.0), (LeaseState::Healthy, Some(0)));
         assert_eq!(judged(Some("2026-06-11T12:02:59.999Z"), 0.5), (LeaseState::Stale, Some(1)));
-        assert_eq!(judged(Some("2027-01-01T00:00:00Z"), 0.0), (LeaseState::Healthy, Some(0)), "in the future");
+        assert_eq!(
+            judged(Some("2027-01-01T00:00:00Z"), 0.0),
+            (LeaseState::Healthy, Some(0)),
+            "in the future"
+        );
         assert_eq!(judged(Some("yesterday"), 1e9), (LeaseState::Stale, None));
         assert_eq!(judged(None, 1e9), (LeaseState::Missing, None));
     }

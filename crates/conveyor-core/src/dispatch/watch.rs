@@ -6,20 +6,17 @@ use std::time::{Duration, Instant};
 
 use conveyor_model::Actor;
 use conveyor_store::telemetry::{self, Emit, WATCH_HEARTBEAT};
-use conveyor_store::{Changes, StoreError, Wake};
+use conveyor_store::{Changes, Wake};
 use serde_json::json;
 
 use super::elements::Element;
 use super::{Report, Request, Stop, Warn, pass};
 use crate::ingest::Follower;
+use crate::outage::Outage;
 use crate::{Cx, Error, Result, fault};
 
 /// How many elements the final report keeps.
 const KEPT: usize = 1000;
-
-/// Pauses between attempts to reach a ledger that is down.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// What a watch has done so far.
 struct Watched {
@@ -32,6 +29,7 @@ struct Watched {
 pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -> Result<Report> {
     let mut watched = Watched { iterations: 0, total: 0, kept: VecDeque::new() };
     let mut follower = Follower::new();
+    let mut outage = Outage::none();
     let mut changes = observe(cx, stop)?;
     let interval = tick(request);
     let mut next_tick = Instant::now();
@@ -39,7 +37,7 @@ pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -
         watched.iterations += 1;
         next_tick = (next_tick + interval).max(Instant::now());
         let ticked = iterate(cx, request, stop, &mut follower, &mut watched);
-        if !survive(cx, ticked, stop, warn, &mut changes)? {
+        if !survive(cx, ticked, stop, warn, &mut outage, &mut changes)? {
             break;
         }
         if request.iterations.is_some_and(|most| watched.iterations >= most.max(1)) {
@@ -56,7 +54,7 @@ pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -
                 }
                 Err(error) => Err(error.into()),
             };
-            if !survive(cx, woken, stop, warn, &mut changes)? {
+            if !survive(cx, woken, stop, warn, &mut outage, &mut changes)? {
                 break;
             }
         }
@@ -140,29 +138,31 @@ fn survive(
     outcome: Result<()>,
     stop: &Stop,
     warn: Warn<'_>,
+    outage: &mut Outage,
     changes: &mut Changes,
 ) -> Result<bool> {
-    let error = match outcome {
-        Ok(()) => return Ok(true),
+    let mut error = match outcome {
+        Ok(()) => {
+            outage.over();
+            return Ok(true);
+        }
         Err(Error::Store(error)) if error.is_transient() => error,
         Err(error) => return Err(error),
     };
-    warn(&format!("{error}; the dispatcher goes on when the ledger is back"));
-    if matches!(error, StoreError::Busy { .. }) {
-        return Ok(true);
-    }
-    let mut pause = FIRST_PAUSE;
-    while !stop.is_requested() {
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(LONGEST_PAUSE);
-        match cx.db.reconnect().map_err(Error::from).and_then(|()| observe(cx, stop)) {
+    loop {
+        match outage.survive(&mut cx.db, error, &|| stop.is_requested(), warn) {
+            Ok(()) => {}
+            Err(last) if last.is_transient() => return Ok(false),
+            Err(last) => return Err(last.into()),
+        }
+        // What the broken connection observed is gone with it.
+        match observe(cx, stop) {
             Ok(fresh) => {
                 *changes = fresh;
                 return Ok(true);
             }
-            Err(Error::Store(error)) if error.is_transient() => {}
+            Err(Error::Store(again)) => error = again,
             Err(error) => return Err(error),
         }
     }
-    Ok(false)
 }

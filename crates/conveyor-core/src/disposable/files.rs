@@ -66,14 +66,12 @@ impl Placed {
         let beside = |what: &str| directory.join(format!(".{name}.{}.{what}", std::process::id()));
         let new = beside("new");
         let written = write_new(&new, content)?;
-        let moved = set_aside(&path, &beside("old")).and_then(|old| {
-            let moved = fs::rename(&new, &path);
-            if moved.is_err() {
-                remove(old.as_deref());
-            }
-            moved.map(|()| old)
-        });
-        let old = moved.inspect_err(|_| remove(Some(&new)))?;
+        let swap = || {
+            let old = set_aside(&path, &beside("old"))?;
+            fs::rename(&new, &path).inspect_err(|_| remove(old.as_deref()))?;
+            Ok(old)
+        };
+        let old = swap().inspect_err(|_: &io::Error| remove(Some(&new)))?;
         self.files.push(PlacedFile { path, ours: identity(&written), old });
         Ok(())
     }
@@ -105,7 +103,8 @@ fn write_new(path: &Path, content: &str) -> io::Result<Metadata> {
     // A process of the same number may have died here.
     remove(Some(path));
     let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let written = file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| file.metadata());
+    let written =
+        file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| file.metadata());
     written.inspect_err(|_| remove(Some(path)))
 }
 

@@ -4,7 +4,7 @@
 mod files;
 mod prompts;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use conveyor_model::records::{Session, Task};
 use conveyor_model::shell::quote;
@@ -187,18 +187,19 @@ impl SideRecord {
 /// a file that cannot be written; a failing ledger.
 pub fn create(cx: &mut Cx, request: &Request<'_>, directory: &Path) -> Result<Disposable> {
     request.check()?;
-    let cwd = utf8(request.cwd)?;
+    let (cwd, shown_directory) = (utf8(request.cwd)?, utf8(directory)?);
     let paths = [&request.worker, &request.manager].map(|side| directory.join(side.file_name()));
     let rollouts = [utf8(&paths[0])?, utf8(&paths[1])?];
     // A look first, so that files are touched only when the binding is likely to succeed.
     cx.db.read(|tx| check_free(tx, request))?;
     let contents = request.sides().map(|(_, side)| (side.file_name(), rollout_line(&side, cwd)));
     let placed = Placed::place(directory, &contents)?;
-    fault::point("disposable_files_placed");
+    fault::point("disposable.files_placed");
     let parent_pid = cx.parent_pid;
     let made = cx.db.write(|tx| record(tx, request, parent_pid, cwd, rollouts))?;
+    fault::point("disposable.recorded");
     placed.keep();
-    reply(request, made, &cx.ledger(), utf8(directory)?)
+    Ok(reply(request, made, &cx.ledger(), shown_directory))
 }
 
 /// The single line of a rollout that stands for a session without a process.
@@ -226,7 +227,8 @@ fn check_free(tx: &mut Tx<'_>, request: &Request<'_>) -> Result<()> {
         }
     }
     let known: Vec<&Session> = known.iter().collect();
-    check_unbound(tx, tasks::find(tx, request.task)?.as_ref(), &known)
+    let task = tasks::find(tx, request.task)?;
+    check_unbound(tx, task.as_ref(), &known)
 }
 
 /// Everything that was written.
@@ -292,12 +294,12 @@ fn record(
     Ok(Made { task, task_name, created, worker, manager, binding_id })
 }
 
-fn reply(request: &Request<'_>, made: Made, ledger: &str, directory: &str) -> Result<Disposable> {
+fn reply(request: &Request<'_>, made: Made, ledger: &str, directory: &str) -> Disposable {
     let name = &made.task_name;
     let worker = SideRecord::new(made.worker, name, ledger);
     let manager = SideRecord::new(made.manager, name, ledger);
     let poll = worker.communication.poll_command.as_deref().unwrap_or_default();
-    Ok(Disposable {
+    Disposable {
         binding: BindingRef { id: made.binding_id },
         db_path: ledger.to_owned(),
         heartbeat_recommendations: prompts::heartbeats(name, ledger),
@@ -312,7 +314,7 @@ fn reply(request: &Request<'_>, made: Made, ledger: &str, directory: &str) -> Re
         },
         manager,
         worker,
-    })
+    }
 }
 
 /// The call itself, and a look into each inbox.

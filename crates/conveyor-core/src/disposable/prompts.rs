@@ -74,8 +74,7 @@ pub(super) fn heartbeats(task: &str, ledger: &str) -> HeartbeatRecommendations {
         quote("Verified terminal closeout"),
         quote(ledger)
     );
-    let app_command =
-        |name: &str| format!("conveyor {name} {} --path {} --json", quote(task), quote(ledger));
+    let app_command = |name: &str| format!("conveyor {name} {} --path {} --json", quote(task), quote(ledger));
     HeartbeatRecommendations {
         applies_when: AppliesWhen {
             can_receive_push: false,
@@ -134,7 +133,12 @@ fn heartbeat(task: &str, role: Role, ledger: &str, closeout: &str) -> HeartbeatR
                 .to_owned(),
         );
     }
-    HeartbeatRecommendation { direct_inbox_command, kind: "thread_heartbeat", poll_command, prompt: lines.join("\n") }
+    HeartbeatRecommendation {
+        direct_inbox_command,
+        kind: "thread_heartbeat",
+        poll_command,
+        prompt: lines.join("\n"),
+    }
 }
 
 /// The prompt to paste into the worker's thread.

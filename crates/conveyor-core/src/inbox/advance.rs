@@ -31,7 +31,8 @@ pub(super) fn advance(tx: &mut Tx<'_>, item: &SessionInboxItem) -> Result<()> {
         "requested_iteration": requested,
         "target_session_name": item.target_session_name,
     });
-    let summary = format!("Advanced the loop to iteration {requested} for session {}.", item.target_session_name);
+    let summary =
+        format!("Advanced the loop to iteration {requested} for session {}.", item.target_session_name);
     let event =
         Emit::info(Actor::Dispatch, "ralph_loop_iteration_advanced", summary, correlation, attributes);
     telemetry::emit(tx, &Emit { run_id: Some(&run.id), ..event.of_task(Some(&item.task_id)) })?;

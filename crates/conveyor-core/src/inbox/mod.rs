@@ -103,7 +103,8 @@ pub fn visit(cx: &mut Cx, request: &Request<'_>, warn: &mut dyn FnMut(&str)) -> 
             Err(Error::Store(error)) if request.wait && error.is_transient() => {
                 // What the broken connection observed is gone with it.
                 visit.changes = None;
-                outage.survive(&mut cx.db, error, visit.deadline, warn)?;
+                let deadline = visit.deadline;
+                outage.survive(&mut cx.db, error, &|| Instant::now() >= deadline, warn)?;
             }
             outcome => return outcome,
         }
@@ -263,7 +264,8 @@ fn take(tx: &mut Tx<'_>, session_id: &str, request: &Request<'_>, polls: u64) ->
         "target_session_role": item.target_session_role,
         "wait_enabled": request.wait,
     });
-    let summary = format!("Session {} consumed {} from its inbox.", item.target_session_name, item.signal_type);
+    let summary =
+        format!("Session {} consumed {} from its inbox.", item.target_session_name, item.signal_type);
     let event = Emit::info(Actor::Dispatch, "dispatch_inbox_consumed", summary, correlation, attributes);
     let event_id = telemetry::emit(tx, &event.of_task(Some(&item.task_id)))?;
     // Listed here and not afterwards: once it is committed, nothing may keep the item from its consumer.
@@ -279,7 +281,35 @@ fn duration(seconds: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use conveyor_store::{Access, Db, Location, OpenOptions};
+    use conveyor_testkit::{ManualClock, SequentialIds};
+
     use super::*;
+
+    #[test]
+    fn a_commit_in_doubt_counts_exactly_when_its_receipt_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = OpenOptions {
+            clock: Arc::new(ManualClock::default()),
+            ids: Arc::new(SequentialIds::new()),
+            server_password: None,
+            password_file: None,
+        };
+        let db = Db::open(&Location::File(dir.path().join("x.db")), Access::Write, options).unwrap();
+        let mut cx = Cx { db, cwd: dir.path().to_owned(), parent_pid: 1 };
+        let event = || Emit::info(Actor::Dispatch, "x", "s".into(), json!({}), json!({}));
+        let event_id = cx.db.write(|tx| telemetry::emit(tx, &event())).unwrap();
+        let inbox = Inbox::Session("demo-worker");
+        let request = Request { inbox, consume: true, wait: true, timeout: 1.0, interval: 1.0, limit: 1 };
+        let mut visit = Visit::new(&request);
+        for (event_id, committed) in [(event_id, true), ("telemetry-lost".into(), false)] {
+            visit.in_doubt = Some(Taken { found: Found { consumed: None, items: Vec::new() }, event_id });
+            assert_eq!(visit.settle_doubt(&mut cx).unwrap().is_some(), committed);
+            assert!(visit.in_doubt.is_none(), "settled once and for all");
+        }
+    }
 
     #[test]
     fn any_finite_number_of_seconds_is_a_wait() {

@@ -49,10 +49,6 @@ pub(crate) static ADDITIONS: &[Addition] = &[
             .only("state = 'pending' and available_at is null"),
     ),
     Addition::Index(
-        index("conveyor_commands_deferred", "commands", "type, available_at")
-            .only("state = 'pending' and available_at is not null"),
-    ),
-    Addition::Index(
         // With the state in front, because SQLite's planner would rather use any index that has it.
         index("conveyor_commands_claimed", "commands", "state, claim_expires_at").only("state = 'attempted'"),
     ),
@@ -80,12 +76,6 @@ pub(crate) static ADDITIONS: &[Addition] = &[
     ),
     // Whether a line of a rollout has been stored already.
     Addition::Index(index("conveyor_event_place", "codex_events", "session_id, byte_offset")),
-    Addition::Index(index("conveyor_telemetry_time", "telemetry_events", "timestamp")),
-    // What waits in a session's inbox.
-    Addition::Index(
-        index("conveyor_inbox", "routed_notifications", "target_session_id, created_at, id")
-            .only("state = 'delivered' and consumed_at is null"),
-    ),
     Addition::Index(
         index("conveyor_tasks_name", "tasks", "name, created_at").on_postgres("name, created_at, rowid"),
     ),

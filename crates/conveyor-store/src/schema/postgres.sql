@@ -15,6 +15,10 @@ create table telemetry_events_fts (
   search_text text collate "C" not null,
   search_vector tsvector generated always as (to_tsvector('pg_catalog.simple', search_text)) stored
 );
+-- What waits in a session's inbox; SQLite is served by the baseline's index, whose `is null`
+-- column keeps PostgreSQL from reading it in order.
+create index conveyor_inbox on routed_notifications (target_session_id, created_at, id)
+  where state = 'delivered' and consumed_at is null;
 create index conveyor_search on telemetry_events_fts using gin (search_vector);
 create index conveyor_search_event on telemetry_events_fts (event_id);
 

@@ -13,6 +13,14 @@ use crate::failure::Failure;
 /// Every command, in the order of the help.
 pub const COMMANDS: &[CommandSpec] = &[
     spec::<tasks::tasks::Tasks>(),
+    spec::<tasks::bind::Bind>(),
+    spec::<tasks::unbind::Unbind>(),
+    spec::<tasks::create_disposable_binding::CreateDisposableBinding>(),
+    spec::<sessions::register::RegisterWorker>(),
+    spec::<sessions::register::RegisterManager>(),
+    spec::<sessions::sessions::Sessions>(),
+    spec::<sessions::deregister::Deregister>(),
+    spec::<sessions::discover::Discover>(),
     spec::<sessions::ingest::Ingest>(),
     spec::<sessions::tail::Tail>(),
     spec::<queue::enqueue::EnqueueNudgeWorker>(),

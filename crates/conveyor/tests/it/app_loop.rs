@@ -81,7 +81,10 @@ fn leases_end_after_the_limit_in_whole_seconds() {
         alive(world);
         world.advance(180_999);
         let at_limit = status(world, &[]);
-        assert_eq!((&at_limit["ok"], &at_limit["worker"]["lease"]["age_seconds"]), (&true.into(), &180.into()));
+        assert_eq!(
+            (&at_limit["ok"], &at_limit["worker"]["lease"]["age_seconds"]),
+            (&true.into(), &180.into())
+        );
         world.advance(1);
         let after = status(world, &[]);
         let states = ["dispatch", "manager", "worker"].map(|part| match part {
@@ -97,7 +100,9 @@ fn leases_end_after_the_limit_in_whole_seconds() {
 fn the_limit_is_echoed_as_it_was_meant() {
     on_both_engines(|world| {
         alive(world);
-        for (given, shown, ok) in [("0", "0", true), ("0.5", "0.5", true), ("5.0", "5", true), ("1e2", "100", true)] {
+        for (given, shown, ok) in
+            [("0", "0", true), ("0.5", "0.5", true), ("5.0", "5", true), ("1e2", "100", true)]
+        {
             let reply = status(world, &["--stale-after", given]);
             assert_eq!(reply["worker"]["lease"]["stale_after_seconds"].to_string(), shown);
             assert_eq!(reply["ok"], ok, "{given}");
@@ -145,7 +150,8 @@ fn the_dispatcher_that_runs_is_judged_unless_one_is_named() {
         alive(world);
         world.sql("delete from telemetry_events");
         let judged = |options: &[&str]| status(world, options)["dispatch"].to_string();
-        let missing = |id: &str| format!(r#"{{"dispatcher_id":"{id}","last_heartbeat_at":null,"state":"missing"}}"#);
+        let missing =
+            |id: &str| format!(r#"{{"dispatcher_id":"{id}","last_heartbeat_at":null,"state":"missing"}}"#);
         assert_eq!(judged(&[]), missing("dispatch-local"));
         dispatcher_beat(world, "dispatch-pair", "2026-06-11T11:59:00Z", true);
         assert_eq!(judged(&[]), missing("dispatch-local"), "a dry run is no life sign");
@@ -170,7 +176,10 @@ fn names_are_quoted_for_a_shell() {
         let shown = world.normal(&format!("{:#}", reply["next_actions"]));
         insta::assert_snapshot!("app_status_quoted", shown);
         let command = reply["worker"]["poll_command"].as_str().unwrap();
-        assert!(command.starts_with(r#"conveyor app-heartbeat 'it'"'"'s' --role worker --path '/"#) || !world.is_sqlite());
+        assert!(
+            command.starts_with(r#"conveyor app-heartbeat 'it'"'"'s' --role worker --path '/"#)
+                || !world.is_sqlite()
+        );
     });
 }
 
@@ -188,7 +197,9 @@ fn app_refusals() {
             cases.push(vec![command, "demo", "--stale-after", "-1"]);
             cases.push(vec![command, "demo", "--role", "worker"]);
         }
-        cases.extend(["abc", "Infinity", "NaN"].map(|bad| vec!["app-loop-status", "demo", "--stale-after", bad]));
+        cases.extend(
+            ["abc", "Infinity", "NaN"].map(|bad| vec!["app-loop-status", "demo", "--stale-after", bad]),
+        );
         cases.push(vec!["app-loop-status", "demo", "--stale-after"]);
         cases.push(vec!["app-loop-status", "demo", "--stale-after", "--json"]);
         cases.push(vec!["app-loop-status", "demo", "more"]);

@@ -19,7 +19,9 @@ fn decided(world: &World) -> (Value, String) {
 
 /// Severity of the newest app event.
 fn severity(world: &World) -> String {
-    world.scalar("select severity from telemetry_events where event_type like 'app_%' order by rowid desc limit 1")
+    world.scalar(
+        "select severity from telemetry_events where event_type like 'app_%' order by rowid desc limit 1",
+    )
 }
 
 fn record<'a>(receipt: &'a str, role: &'a str, status: &'a str, more: &[&'a str]) -> Vec<&'a str> {
@@ -52,7 +54,8 @@ fn a_plan_of_a_healthy_loop_is_empty() {
         assert_eq!(reply["summary"], summary);
         assert_eq!(severity(world), "info");
         decided(world);
-        let receipts = "select count(*) from telemetry_events where event_type = 'app_wakeup_dispatch_planned'";
+        let receipts =
+            "select count(*) from telemetry_events where event_type = 'app_wakeup_dispatch_planned'";
         assert_eq!(world.scalar(receipts), "2", "every call writes a receipt");
     });
 }
@@ -66,7 +69,10 @@ fn a_sleeping_worker_with_a_thread() {
             "app_plan_b",
             world.normal(&world.run(&["app-wakeup-plan", "demo", "--json"]).stdout)
         );
-        insta::assert_snapshot!("app_plan_b_text", world.normal(&world.run(&["app-wakeup-plan", "demo"]).stdout));
+        insta::assert_snapshot!(
+            "app_plan_b_text",
+            world.normal(&world.run(&["app-wakeup-plan", "demo"]).stdout)
+        );
         let json = world.run(&["app-wakeup-dispatch", "demo", "--json"]).stdout;
         insta::assert_snapshot!("app_dispatch_b", world.normal(&json));
         insta::assert_snapshot!("app_dispatch_b_telemetry", world.telemetry());
@@ -87,7 +93,10 @@ fn nobody_there_and_no_thread_known() {
         insta::assert_snapshot!("app_dispatch_c_text", world.normal(&text));
         let plan = world.json(&["app-wakeup-plan", "demo", "--json"]);
         assert_eq!(plan["wakeups"][0]["thread"], json!({ "id": null, "title": null }));
-        assert_eq!(plan["wakeups"][0]["prompt"], serde_json::from_str::<Value>(&json).unwrap()["actions"][0]["prompt"]);
+        assert_eq!(
+            plan["wakeups"][0]["prompt"],
+            serde_json::from_str::<Value>(&json).unwrap()["actions"][0]["prompt"]
+        );
     });
 }
 
@@ -107,7 +116,10 @@ fn a_missing_dispatcher_alone() {
         assert_eq!((&reply["summary"], &reply["dispatcher"]["state"]), (&summary, &"missing".into()));
         assert_eq!(severity(world), "warning");
         let stale = world.json(&["app-wakeup-plan", "demo", "--json"]);
-        assert_eq!((&stale["dispatcher"]["state"], &stale["dispatcher"]["required"]), (&"stale".into(), &true.into()));
+        assert_eq!(
+            (&stale["dispatcher"]["state"], &stale["dispatcher"]["required"]),
+            (&"stale".into(), &true.into())
+        );
         assert!(stale["dispatcher"]["command"].as_str().unwrap().contains("'dispatch-other'"));
         assert_eq!(stale["wakeups"], json!([]));
     });
@@ -185,10 +197,11 @@ fn deliveries_that_do_not_fit_their_decision() {
         );
         let odd = |n: u32, status: &str| {
             let receipt = format!("odd-{n}");
-            let mut words: Vec<String> = record(&receipt, "worker", status, &["--thread-id", "t", "--reason", "why"])
-                .into_iter()
-                .map(ToOwned::to_owned)
-                .collect();
+            let mut words: Vec<String> =
+                record(&receipt, "worker", status, &["--thread-id", "t", "--reason", "why"])
+                    .into_iter()
+                    .map(ToOwned::to_owned)
+                    .collect();
             words[1] = "odd".into();
             words
         };

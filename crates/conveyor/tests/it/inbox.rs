@@ -9,11 +9,8 @@ use crate::harness::{World, on_both_engines, on_sqlite};
 
 /// A delivered message, put into an inbox behind the program's back; waiters are told.
 fn deliver(world: &World, task: &str, signal: &str, key: &str, created_at: &str, payload: &str) {
-    let (source, target) = if signal == "nudge_worker" || signal == "continue_iteration" {
-        ("m", "w")
-    } else {
-        ("w", "m")
-    };
+    let (source, target) =
+        if signal == "nudge_worker" || signal == "continue_iteration" { ("m", "w") } else { ("w", "m") };
     world.sql(&format!(
         "insert into routed_notifications (task_id, binding_id, correlation_id, source_session_id, \
          target_session_id, signal_type, dedupe_key, created_at, delivered_at, delivery_mode, state, payload_json) \
@@ -43,7 +40,10 @@ fn looking_changes_nothing() {
         nudge(world, "a", 1);
         nudge(world, "c", 2);
         let before = world.dump();
-        insta::assert_snapshot!("inbox_list", world.normal(&world.run(&["worker-inbox", "demo", "--json"]).stdout));
+        insta::assert_snapshot!(
+            "inbox_list",
+            world.normal(&world.run(&["worker-inbox", "demo", "--json"]).stdout)
+        );
         insta::assert_snapshot!("inbox_list_text", world.run(&["worker-inbox", "demo"]).stdout);
         insta::assert_snapshot!("inbox_empty_text", world.run(&["manager-inbox", "task-demo"]).stdout);
         let by_name = world.json(&["session-inbox", "demo-worker", "--json", "--limit", "2"]);
@@ -80,7 +80,8 @@ fn consuming_takes_the_first_message_with_its_event() {
 fn only_delivered_and_unconsumed_messages_are_in_an_inbox() {
     on_both_engines(|world| {
         world.bind("demo");
-        for (second, key) in ["pending", "failed", "suppressed", "consumed", "pushed"].into_iter().enumerate() {
+        for (second, key) in ["pending", "failed", "suppressed", "consumed", "pushed"].into_iter().enumerate()
+        {
             nudge(world, key, second as u32);
         }
         world.sql(
@@ -155,7 +156,11 @@ fn a_continuation_that_fits_no_loop_is_consumed_without_advancing() {
         (bounds, r#"{"ralph_loop":{"run_id":"run-1"}}"#, "no iteration"),
         (bounds, r#"{"ralph_loop":{"run_id":7,"requested_iteration":2}}"#, "no run"),
         (bounds, r#"{"message":"x"}"#, "no loop"),
-        (r#"{"max_iterations":3}"#, r#"{"ralph_loop":{"run_id":"run-1","requested_iteration":2}}"#, "no bounds"),
+        (
+            r#"{"max_iterations":3}"#,
+            r#"{"ralph_loop":{"run_id":"run-1","requested_iteration":2}}"#,
+            "no bounds",
+        ),
         (r#"[1]"#, r#"{"ralph_loop":{"run_id":"run-1","requested_iteration":2}}"#, "no metadata"),
     ];
     on_both_engines(|world| {
@@ -219,7 +224,10 @@ fn something_there_ends_a_wait_at_once() {
             let mut arguments = vec!["worker-inbox", "demo", "--json", "--wait", "--timeout", "60"];
             arguments.extend(consume);
             let reply = world.json(&arguments);
-            assert_eq!((&reply["wait"]["poll_count"], &reply["wait"]["timed_out"]), (&1.into(), &false.into()));
+            assert_eq!(
+                (&reply["wait"]["poll_count"], &reply["wait"]["timed_out"]),
+                (&1.into(), &false.into())
+            );
         }
     });
 }
@@ -260,7 +268,17 @@ fn an_arriving_message_wakes_a_waiting_inbox() {
 fn a_wait_goes_on_after_commits_that_bring_it_nothing() {
     on_both_engines(|world| {
         world.bind("demo");
-        let wait = ["worker-inbox", "demo", "--json", "--consume-next", "--wait", "--timeout", "60", "--interval", "60"];
+        let wait = [
+            "worker-inbox",
+            "demo",
+            "--json",
+            "--consume-next",
+            "--wait",
+            "--timeout",
+            "60",
+            "--interval",
+            "60",
+        ];
         let taken = while_waiting(world, &wait, || {
             for key in ["x", "y", "z"] {
                 deliver(world, "demo", "notify_manager", key, "2026-06-11T11:00:00Z", "{}");
@@ -279,7 +297,17 @@ fn a_wait_lives_through_a_broken_connection() {
         }
         world.bind("demo");
         let ledger = format!("{}&application_name=broken-inbox", world.ledger());
-        let wait = ["worker-inbox", "demo", "--json", "--consume-next", "--wait", "--timeout", "60", "--path", &ledger];
+        let wait = [
+            "worker-inbox",
+            "demo",
+            "--json",
+            "--consume-next",
+            "--wait",
+            "--timeout",
+            "60",
+            "--path",
+            &ledger,
+        ];
         let ran = std::thread::scope(|scope| {
             let waiter = scope.spawn(|| world.run_plain(&wait));
             std::thread::sleep(Duration::from_millis(300));
@@ -327,7 +355,8 @@ fn many_consumers_get_every_message_exactly_once() {
                 scope.spawn(|| {
                     let mut mine = Vec::new();
                     loop {
-                        let reply = world.json(&["worker-inbox", "demo", "--consume-next", "--json", "--limit", "1"]);
+                        let reply =
+                            world.json(&["worker-inbox", "demo", "--consume-next", "--json", "--limit", "1"]);
                         match reply["consumed"]["dedupe_key"].as_str() {
                             Some(key) => mine.push(key.to_owned()),
                             // On a server the rest may be in other hands and still come back.

@@ -129,7 +129,6 @@ fn the_planner_uses_the_indexes_for_what_they_are_made() {
         "conveyor_completions",
     );
     plan("select id from codex_events where session_id = 's' and byte_offset = 5", "conveyor_event_place");
-    plan("select id from telemetry_events order by timestamp desc limit 5", "conveyor_telemetry_time");
     plan(
         "select id from tasks where name = 'n' order by created_at desc, rowid desc limit 1",
         "conveyor_tasks_name",

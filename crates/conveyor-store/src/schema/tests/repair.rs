@@ -95,6 +95,6 @@ fn our_indexes_come_back_with_a_rebuilt_table() {
             .contains("'dispatch'")
     );
     let indexes = list(&conn, "select name from pragma_index_list('telemetry_events') where origin = 'c'");
-    assert_eq!(indexes.len(), 6, "{indexes:?}");
+    assert_eq!(indexes.len(), 5, "{indexes:?}");
     assert_eq!(one::<i64>(&conn, "select count(*) from telemetry_events"), 1);
 }

@@ -165,8 +165,8 @@ fn missing_additions_are_made() {
     let Some((schema, mut client)) = prepared() else { return };
     client
         .batch_execute(
-            "alter table sessions drop column routed_event_id; drop index conveyor_inbox;
-             delete from conveyor_schema where name in ('sessions.routed_event_id', 'conveyor_inbox')",
+            "alter table sessions drop column routed_event_id; drop index conveyor_tasks_name;
+             delete from conveyor_schema where name in ('sessions.routed_event_id', 'conveyor_tasks_name')",
         )
         .unwrap();
     try_prepare(&mut client, schema.name()).unwrap();
@@ -176,7 +176,7 @@ fn missing_additions_are_made() {
         ADDITIONS.len().cast_signed() as i64
     );
     let there = format!(
-        "select count(*) from pg_indexes where schemaname = '{}' and indexname = 'conveyor_inbox'",
+        "select count(*) from pg_indexes where schemaname = '{}' and indexname = 'conveyor_tasks_name'",
         schema.name()
     );
     assert_eq!(number(&mut client, &there), 1);

@@ -42,7 +42,8 @@ Example:
         app.out().line(&format!("Wake-ups of task {}: {}", plan.status.task.name, plan.wakeups.len()))?;
         show_dispatcher(&mut app.out(), &plan.dispatcher)?;
         for wakeup in &plan.wakeups {
-            let thread = wakeup.thread.title.as_ref().map(|title| format!(" (thread {title})")).unwrap_or_default();
+            let thread =
+                wakeup.thread.title.as_ref().map(|title| format!(" (thread {title})")).unwrap_or_default();
             app.out().line(&format!("Wake the {}{thread}: {}", wakeup.role, wakeup.reason))?;
             show_prompt(app, &wakeup.prompt)?;
         }

@@ -75,7 +75,10 @@ Example:
 
 fn show(out: &mut Out<'_>, recorded: &DeliveryRecorded) -> Result<(), Failure> {
     let delivery = &recorded.delivery;
-    out.line(&format!("Recorded {} for the {} of task {}", delivery.status, delivery.role, recorded.task.name))?;
+    out.line(&format!(
+        "Recorded {} for the {} of task {}",
+        delivery.status, delivery.role, recorded.task.name
+    ))?;
     out.line(&format!("Source receipt: {}", recorded.source.dispatch_receipt))?;
     out.line(&format!("Receipt: {}", recorded.receipt.event_id))?;
     let dispatcher = if recorded.source.dispatch_required { "required" } else { "healthy" };

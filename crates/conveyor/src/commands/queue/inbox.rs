@@ -78,7 +78,8 @@ fn show(out: &mut Out<'_>, reply: &Reply) -> Result<(), Failure> {
         }
     }
     if reply.items.is_empty() {
-        return out.line(if reply.wait.timed_out { "Nothing pending after waiting." } else { "Nothing pending." });
+        let waited = if reply.wait.timed_out { " after waiting" } else { "" };
+        return out.line(&format!("Nothing pending{waited}."));
     }
     out.line(&format!("{} pending:", reply.items.len()))?;
     for item in &reply.items {
