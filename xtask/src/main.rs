@@ -7,6 +7,7 @@
     reason = "a developer's tool: it prints, and it reads clock and environment directly"
 )]
 
+mod bench;
 mod demo;
 mod failure;
 mod reference;
@@ -35,6 +36,7 @@ const TASKS: &[Task] = &[
     },
     Task { name: "cli-reference", about: "write docs/cli-reference.md", run: reference::run },
     Task { name: "chaos", about: "run the long form of the crash suite", run: test::run_chaos },
+    Task { name: "bench", about: "measure the figures of the documentation", run: bench::run },
     Task { name: "demo", about: "let two scripted agents work through one ledger", run: demo::run },
     Task { name: "demo-manager", about: "", run: demo::run_manager },
     Task { name: "demo-worker", about: "", run: demo::run_worker },

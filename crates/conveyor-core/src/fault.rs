@@ -1,9 +1,30 @@
-//! Named points at which the crash suite aborts the process: every step between two transactions.
+//! Named points between two transactions, at which tests stop or kill whoever passes.
 //!
-//! Compiled in only with the feature `fault-points`; otherwise [`point`] is nothing.
+//! The crash suite aborts the whole process there; a simulation calls a hook in the thread that
+//! passes, which may let others run first, or unwind as if the process had died. Compiled in only
+//! with the feature `fault-points`; otherwise [`point`] is nothing.
 
-/// Aborts the process here if `CONVEYOR_FAULT` names this point. `CONVEYOR_FAULT=name:3` aborts at
-/// the third passage.
+#[cfg(feature = "fault-points")]
+use std::cell::RefCell;
+
+/// What a test has called at every point that a thread passes.
+#[cfg(feature = "fault-points")]
+type Hook = Box<dyn FnMut(&str)>;
+
+#[cfg(feature = "fault-points")]
+thread_local! {
+    static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
+}
+
+/// Has `hook` called with the name of every point that this thread passes from now on. A hook that
+/// unwinds ends the operation there; it stays in place.
+#[cfg(feature = "fault-points")]
+pub fn on_point(hook: impl FnMut(&str) + 'static) {
+    HOOK.with(|place| *place.borrow_mut() = Some(Box::new(hook)));
+}
+
+/// Aborts the process here if `CONVEYOR_FAULT` names this point, and calls the hook of the thread.
+/// `CONVEYOR_FAULT=name:3` aborts at the third passage.
 #[cfg(feature = "fault-points")]
 pub(crate) fn point(name: &str) {
     use std::sync::OnceLock;
@@ -23,6 +44,11 @@ pub(crate) fn point(name: &str) {
             std::process::abort();
         }
     }
+    HOOK.with(|place| {
+        if let Some(hook) = place.borrow_mut().as_mut() {
+            hook(name);
+        }
+    });
 }
 
 /// Nothing in builds without the feature `fault-points`.

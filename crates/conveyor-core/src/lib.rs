@@ -4,7 +4,11 @@
 
 mod cx;
 mod error;
+#[cfg(not(feature = "fault-points"))]
 mod fault;
+#[cfg(feature = "fault-points")]
+#[doc(hidden)]
+pub mod fault;
 mod outage;
 mod reference;
 

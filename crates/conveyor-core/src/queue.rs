@@ -8,7 +8,7 @@ use conveyor_store::{StoreError, Tx};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{Cx, Error, Result, Sink, reference};
+use crate::{Cx, Error, Result, Sink, fault, reference};
 
 /// A message to be queued for the other side of a task's binding.
 pub struct EnqueueRequest<'a> {
@@ -61,7 +61,7 @@ impl EnqueueRequest<'_> {
 /// A blank message, an unknown permission or task, a taken idempotency key; nothing is written then.
 pub fn enqueue(cx: &mut Cx, request: &EnqueueRequest<'_>) -> Result<Enqueued> {
     let permission = request.check()?;
-    cx.db.write(|tx| {
+    let enqueued = cx.db.write(|tx| {
         let task = reference::task(tx, request.task)?;
         if let Some(key) = request.idempotency_key {
             if commands::key_is_taken(tx, key)? {
@@ -92,7 +92,9 @@ pub fn enqueue(cx: &mut Cx, request: &EnqueueRequest<'_>) -> Result<Enqueued> {
             required_permission: request.required_permission.map(ToOwned::to_owned),
             task: request.task.to_owned(),
         })
-    })
+    })?;
+    fault::point("queue.enqueued");
+    Ok(enqueued)
 }
 
 /// A permission's trimmed text, if the taxonomy knows everything it stands for.

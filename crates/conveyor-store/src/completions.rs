@@ -83,8 +83,9 @@ pub fn mark_routed(tx: &mut Tx<'_>, session_id: &str, event_id: i64) -> Result<(
     Ok(())
 }
 
-/// Sessions of live bindings whose mark lags behind their newest completion, with that event. To
-/// be called when nothing is unrouted: then the marks may be moved up to there.
+/// Sessions of live bindings whose mark lags behind their newest completion, with that event, as
+/// far as all their completions have been routed. One statement tells both, because on a server a
+/// completion may be committed between two.
 ///
 /// # Errors
 /// A failing statement.
@@ -93,7 +94,9 @@ pub fn lagging_marks(tx: &mut Tx<'_>) -> Result<Vec<(String, i64)>, StoreError> 
         "select id, newest from (select w.id, coalesce(w.routed_event_id, 0) as mark, \
          (select max(e.id) from codex_events e where e.session_id = w.id and e.subtype = 'task_complete') as newest \
          from bindings b {by_live} cross join sessions w where b.state in ('active', 'ending') \
-         and w.id = b.worker_session_id) as marks where newest > mark",
+         and w.id = b.worker_session_id) as marks where newest > mark \
+         and not exists (select 1 from codex_events e where e.session_id = marks.id and e.subtype = 'task_complete' \
+         and e.id > marks.mark and not exists (select 1 from routed_notifications n where n.source_event_id = e.id))",
         &[],
         |row| Ok((row.text(0)?, row.int(1)?)),
     )

@@ -52,6 +52,8 @@ pub(super) fn copy(lab: &Lab, of: &Path, name: &str) -> Result<PathBuf, Failure>
     let file = lab.scratch.join(name);
     remove(&file);
     std::fs::copy(of, &file).context(file.display())?;
+    // Otherwise the first commit on it would have to wait for the whole copy to reach the disk.
+    std::fs::File::open(&file).and_then(|file| file.sync_all()).context(file.display())?;
     Ok(file)
 }
 
@@ -184,7 +186,7 @@ impl Filler<'_> {
             "insert into routed_notifications (task_id, binding_id, correlation_id, source_session_id, \
              target_session_id, signal_type, dedupe_key, command_id, created_at, delivered_at, consumed_by_session_id, \
              consumed_at, delivery_mode, state, payload_json) \
-             values (?1, ?2, ?3, ?4, ?5, 'nudge_worker', ?6, ?7, ?8, ?8, ?5, ?8, 'pull_required', 'consumed', ?9)",
+             values (?1, ?2, ?3, ?4, ?5, 'nudge_worker', ?6, ?7, ?8, ?8, ?5, ?8, 'pull_required', 'delivered', ?9)",
             &[
                 &id("task", of),
                 &binding(of),
@@ -249,7 +251,7 @@ impl Filler<'_> {
                 &kind,
                 &subtype,
                 &format!(r#"{{"call_id":"call-{n}","output":"line one of the output, and some more of it","type":"x"}}"#),
-                &(n * 500),
+                &(n as i64 * 500),
             ],
         )
     }

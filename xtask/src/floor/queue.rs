@@ -59,7 +59,7 @@ fn queued(connection: &Connection, limit: usize) -> Outcome<Vec<Queued>> {
          where type = 'nudge_worker' and state = 'pending' and available_at is null \
          order by created_at, rowid limit ?1",
     )?;
-    let rows = statement.query_map([limit], |row| {
+    let rows = statement.query_map([limit as i64], |row| {
         Ok(Queued { id: row.get(0)?, task: row.get(1)?, correlation: row.get(2)?, payload: row.get(3)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

@@ -35,6 +35,7 @@ pub(super) fn route(cx: &mut Cx, pass: &mut Pass<'_>, stop: &Stop, own: &OwnEven
         elements.extend(retry(tx, &dispatcher, limit - elements.len().min(limit))?);
         Ok::<_, crate::Error>(elements)
     })?;
+    fault::point("dispatch.after_waiting");
     pass.add(waiting);
     let mut held = Vec::new();
     while pass.remaining() > 0 && !stop.is_requested() {

@@ -24,6 +24,7 @@ pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, own: &OwnEvents) 
     if !cx.db.read(|tx| has_work(tx, request))? {
         return Ok(pass.elements);
     }
+    fault::point("dispatch.looked");
     pass.recover(cx)?;
     pass.execute(cx, stop)?;
     if request.routes_completions() {

@@ -161,6 +161,7 @@ impl<'r> Visit<'r> {
             Some(owner) => owner.clone(),
             None => self.owner.insert(cx.db.read(|tx| owner(tx, self.request.inbox))?).clone(),
         };
+        fault::point("inbox.found");
         if let Some(found) = self.settle_doubt(cx)? {
             return Ok(self.reply(found, session, task));
         }
@@ -204,6 +205,7 @@ impl<'r> Visit<'r> {
         if !cx.db.read(|tx| inbox::has_items(tx, session_id))? {
             return Ok(None);
         }
+        fault::point("inbox.looked");
         let (request, polls) = (self.request, self.polls);
         let in_doubt = &mut self.in_doubt;
         cx.db.write(|tx| {

@@ -11,7 +11,7 @@ use conveyor_store::{Tx, bindings, codex_events};
 use serde_json::json;
 
 use super::batch::{self, BATCH_BYTES};
-use crate::{Cx, Error, Result};
+use crate::{Cx, Error, Result, fault};
 
 /// Keeps the rollouts of all sessions in live bindings ingested, as their files grow.
 ///
@@ -78,6 +78,7 @@ impl Follower {
     /// A failing ledger only.
     pub fn pass(&mut self, cx: &mut Cx) -> Result<Pass> {
         self.refresh(cx)?;
+        fault::point("ingest.refreshed");
         let mut pass = Pass::default();
         for followed in self.followed.values_mut().filter(|followed| followed.has_news()) {
             let session_id = followed.mark.session_id.clone();

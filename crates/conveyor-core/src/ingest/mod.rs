@@ -11,7 +11,7 @@ mod follow;
 use conveyor_store::rollout_marks::{self, Mark};
 use serde::Serialize;
 
-use crate::{Cx, Error, Result};
+use crate::{Cx, Error, Result, fault};
 
 pub use error::IngestError;
 pub use follow::{Follower, Pass};
@@ -39,6 +39,7 @@ pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 pub fn ingest(cx: &mut Cx, session: &str, progress: Progress<'_>) -> Result<Ingested> {
     let mark = cx.db.read(|tx| rollout_marks::by_name(tx, session))?;
     let mut mark = mark.ok_or_else(|| Error::UnknownSession(session.to_owned()))?;
+    fault::point("ingest.mark_read");
     let mut totals = Totals::default();
     while !read_on(cx, &mut mark, &mut totals, progress)? {
         // Another process was faster, or the session was registered anew: go on from there.

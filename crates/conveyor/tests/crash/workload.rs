@@ -59,8 +59,9 @@ impl<'w> Workload<'w> {
                 }
                 let mut dice = dice.fork();
                 scope.spawn(move || workload.actor(|| workload.append(task, &mut dice)));
-                scope.spawn(move || workload.actor(|| workload.ingest(task)));
+                // The other rollouts are read by the dispatchers alone.
                 if at == 0 {
+                    scope.spawn(move || workload.actor(|| workload.ingest(task)));
                     scope.spawn(move || workload.actor(|| workload.beat(task)));
                 }
             }

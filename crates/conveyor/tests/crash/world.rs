@@ -181,38 +181,8 @@ impl World {
 
     /// A task with a worker and a manager of these names: `T`, `T-worker`, `T-manager`.
     pub fn bind(&self, task: &str) {
-        let ran = self.run(&["create-disposable-binding", task, "--json"]);
-        if ran.stderr.contains("unknown command") {
-            self.bind_interim(task);
-            return;
-        }
-        assert_eq!(ran.json()["task"]["state"], "managed");
-    }
-
-    fn bind_interim(&self, task: &str) {
-        self.run(&["tasks"]).expect_ok();
-        let at = "2026-06-11T12:00:00.000Z";
-        let session = |role: &str| {
-            let path = self.dir().join(format!("{task}-{role}.jsonl"));
-            std::fs::write(&path, "{\"payload\":{\"cwd\":\"/\",\"id\":\"x\"},\"type\":\"session_meta\"}\n").unwrap();
-            format!(
-                "insert into sessions (id, name, role, identity_token, codex_session_path, codex_session_id, pid, \
-                 cwd, registered_at, last_heartbeat_at, state) values ('session-{task}-{role}', '{task}-{role}', \
-                 '{role}', 'token-{task}-{role}', '{path}', 'codex-{task}-{role}', 1, '/srv', \
-                 '{at}', '{at}', 'active');",
-                path = path.display()
-            )
-        };
-        self.sql(&format!(
-            "insert into tasks (id, name, goal, state, created_at, updated_at) \
-             values ('task-{task}', '{task}', 'g', 'managed', '{at}', '{at}'); {} {} \
-             insert into bindings (id, task_id, worker_session_id, manager_session_id, state, created_at) \
-             values ('binding-{task}', 'task-{task}', 'session-{task}-worker', 'session-{task}-manager', 'active', '{at}');
-             insert into events (created_at, actor, type, payload_json) values ('{at}', 'workerctl', \
-             'disposable_binding_created', '{{\"binding_id\":\"binding-{task}\"}}')",
-            session("worker"),
-            session("manager"),
-        ));
+        let bound = self.run(&["create-disposable-binding", task, "--json"]).json();
+        assert_eq!(bound["task"]["state"], "managed");
     }
 
     /// The rollout of the worker of a task.
@@ -329,6 +299,16 @@ impl World {
         }
     }
 
+    /// Whether a writer gets its turn; on a server always.
+    pub fn is_writable(&self) -> bool {
+        if !self.is_sqlite() {
+            return true;
+        }
+        let raw = self.raw();
+        raw.busy_timeout(std::time::Duration::from_millis(500)).unwrap();
+        raw.execute_batch("begin immediate; rollback").is_ok()
+    }
+
     fn raw(&self) -> rusqlite::Connection {
         let raw = rusqlite::Connection::open(self.file()).unwrap();
         raw.busy_timeout(std::time::Duration::from_secs(20)).unwrap();
@@ -347,7 +327,7 @@ impl World {
             Engine::Sqlite => Source::Sqlite(&file),
             Engine::Postgres(schema) => Source::Postgres(schema),
         };
-        checker::check(&Evidence { ledger, journal: self.journal.path(), drained, ingested: false })
+        checker::check(&Evidence { ledger, journal: self.journal.path(), drained, ingested: drained })
     }
 
     /// Judges a ledger in which nothing was queued.

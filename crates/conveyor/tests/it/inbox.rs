@@ -415,12 +415,12 @@ fn inbox_refusals() {
 }
 
 #[test]
-fn an_old_ledger_is_listed_as_it_is_and_gets_the_index_when_consuming() {
+fn an_old_ledger_is_listed_as_it_is_and_gets_our_additions_when_consuming() {
     on_sqlite(|world| {
         world.bind("demo");
-        world.sql("drop index conveyor_inbox; delete from conveyor_schema where name = 'conveyor_inbox'");
+        world.sql("drop index conveyor_tasks_name; delete from conveyor_schema where name = 'conveyor_tasks_name'");
         nudge(world, "a", 1);
-        let indexes = "select count(*) from sqlite_master where name = 'conveyor_inbox'";
+        let indexes = "select count(*) from sqlite_master where name = 'conveyor_tasks_name'";
         assert_eq!(keys(&world.json(&["worker-inbox", "demo", "--json"])["items"]), ["a"]);
         assert_eq!(world.scalar(indexes), "0");
         let taken = world.json(&["worker-inbox", "demo", "--json", "--consume-next"]);

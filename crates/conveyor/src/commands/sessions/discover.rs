@@ -11,7 +11,7 @@ use crate::values;
 /// Arguments of `discover`.
 #[derive(clap::Args)]
 pub struct Discover {
-    /// Part of a name, goal, directory, ...; in any case [default: everything]
+    /// Part of a name, goal or directory, in upper or lower case [default: everything]
     #[arg(value_name = "QUERY")]
     query: Option<String>,
     /// Show at most so many of each kind

@@ -1,4 +1,4 @@
-//! `unbind`: end a task's binding.
+//! `unbind`: end the binding of a task.
 
 use conveyor_core::bindings;
 use conveyor_store::Access;
@@ -22,7 +22,7 @@ pub struct Unbind {
 impl Subcommand for Unbind {
     const NAME: &'static str = "unbind";
     const GROUP: Group = Group::Tasks;
-    const ABOUT: &'static str = "End a task's binding";
+    const ABOUT: &'static str = "End the binding of a task";
     const HELP: &'static str = "\
 The task's state, its sessions and its queued messages stay as they are.
 
