@@ -138,7 +138,8 @@ impl Error {
                 "bind a worker and a manager with `conveyor bind --task … --worker … --manager …`".into()
             }
             Self::KeyTaken(_) => {
-                "the command was queued before; see `conveyor commands`, or give another --idempotency-key".into()
+                "the command was queued before; see `conveyor commands`, or give another --idempotency-key"
+                    .into()
             }
             Self::Ingest(error) => error.hint().into(),
             Self::RoleTaken { wanted, .. } => format!("choose another name for the {wanted}"),

@@ -12,22 +12,22 @@ pub mod fault;
 mod outage;
 mod reference;
 
+pub mod app_loop;
 pub mod bindings;
 pub mod communication;
 pub mod discover;
 pub mod dispatch;
 pub mod disposable;
 pub mod doctor;
-pub mod ingest;
-pub mod app_loop;
 pub mod inbox;
+pub mod ingest;
 pub mod queue;
 pub mod registration;
 pub mod sessions;
 pub mod tail;
 pub mod tasks;
 
-pub use cx::{Cx, SystemClock, RandomIds};
+pub use cx::{Cx, RandomIds, SystemClock};
 pub use error::Error;
 
 /// The result of an operation.

@@ -63,10 +63,10 @@ pub fn enqueue(cx: &mut Cx, request: &EnqueueRequest<'_>) -> Result<Enqueued> {
     let permission = request.check()?;
     let enqueued = cx.db.write(|tx| {
         let task = reference::task(tx, request.task)?;
-        if let Some(key) = request.idempotency_key {
-            if commands::key_is_taken(tx, key)? {
-                return Err(Error::KeyTaken(key.to_owned()));
-            }
+        if let Some(key) = request.idempotency_key
+            && commands::key_is_taken(tx, key)?
+        {
+            return Err(Error::KeyTaken(key.to_owned()));
         }
         let queued = commands::insert(
             tx,
@@ -108,7 +108,9 @@ fn checked_permission(given: &str) -> Result<&str> {
         Some(unknown) => {
             let known: Vec<String> = permissions::TAXONOMY
                 .iter()
-                .flat_map(|(category, actions)| actions.iter().map(move |action| format!("{category}.{action}")))
+                .flat_map(|(category, actions)| {
+                    actions.iter().map(move |action| format!("{category}.{action}"))
+                })
                 .collect();
             Err(Error::invalid(format!("unknown permission {unknown:?}: give one of {}", known.join(", "))))
         }

@@ -103,7 +103,6 @@ pub(crate) fn insert(tx: &mut Tx<'_>, name: &str, goal: &str, summary: Option<&s
 /// # Errors
 /// A failing ledger, or a failing `sink`.
 pub fn list(cx: &mut Cx, active_only: bool, sink: Sink<'_, TaskRecord>) -> Result<()> {
-    cx.db.read(|tx| {
-        tasks::each(tx, active_only, &mut |task, budget| Ok(sink(TaskRecord::new(task, budget))?))
-    })
+    cx.db
+        .read(|tx| tasks::each(tx, active_only, &mut |task, budget| Ok(sink(TaskRecord::new(task, budget))?)))
 }

@@ -39,7 +39,8 @@ pub struct Queued {
 /// [`StoreError::Unique`] when the idempotency key is taken; a failing statement.
 pub fn insert(tx: &mut Tx<'_>, new: &NewCommand<'_>) -> Result<Queued, StoreError> {
     let id = tx.fresh_id(IdPrefix::Command);
-    let correlation_id = new.correlation_id.map_or_else(|| tx.fresh_id(IdPrefix::Dispatch), ToOwned::to_owned);
+    let correlation_id =
+        new.correlation_id.map_or_else(|| tx.fresh_id(IdPrefix::Dispatch), ToOwned::to_owned);
     let idempotency_key = new.idempotency_key.unwrap_or(&id).to_owned();
     let now = tx.now()?.to_ms_text();
     tx.execute(
@@ -65,7 +66,8 @@ pub fn insert(tx: &mut Tx<'_>, new: &NewCommand<'_>) -> Result<Queued, StoreErro
 /// # Errors
 /// A failing statement.
 pub fn key_is_taken(tx: &mut Tx<'_>, key: &str) -> Result<bool, StoreError> {
-    let found = tx.first("select id from commands where idempotency_key = $1", params![key], |row| row.text(0))?;
+    let found =
+        tx.first("select id from commands where idempotency_key = $1", params![key], |row| row.text(0))?;
     Ok(found.is_some())
 }
 
@@ -269,7 +271,8 @@ const CLAIMABLE: &str = "id, type, task_id, correlation_id, required_permission,
 
 fn claimable_row(row: &Row<'_>) -> Result<Claimable, StoreError> {
     let text = row.text(1)?;
-    let command_type = CommandType::from_text(&text).ok_or(StoreError::Type { column: 1, expected: "command type" })?;
+    let command_type =
+        CommandType::from_text(&text).ok_or(StoreError::Type { column: 1, expected: "command type" })?;
     Ok(Claimable {
         id: row.text(0)?,
         command_type,
@@ -433,7 +436,12 @@ pub struct Outcome<'a> {
 ///
 /// # Errors
 /// A failing statement.
-pub fn finish(tx: &mut Tx<'_>, command_id: &str, attempt_id: i64, outcome: &Outcome<'_>) -> Result<bool, StoreError> {
+pub fn finish(
+    tx: &mut Tx<'_>,
+    command_id: &str,
+    attempt_id: i64,
+    outcome: &Outcome<'_>,
+) -> Result<bool, StoreError> {
     let now = tx.now()?.to_ms_text();
     let result = json::compact(outcome.result);
     let finished = tx.execute(
@@ -555,6 +563,9 @@ pub fn recover(tx: &mut Tx<'_>, lapsed: &Lapsed, recovery: &Recovery<'_>) -> Res
 /// # Errors
 /// A failing statement.
 pub fn take_task(tx: &mut Tx<'_>, task_id: &str) -> Result<bool, StoreError> {
-    let taken = tx.first("select id from tasks where id = $1{lock_task}", params![task_id], |row| row.text(0))?;
+    let taken =
+        tx.first("select id from tasks where id = $1{lock_task}", params![task_id], |row| row.text(0))?;
+    // Whoever held the task before has written later moments than we may know.
+    tx.renew_now();
     Ok(taken.is_some())
 }

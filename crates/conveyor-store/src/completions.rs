@@ -50,7 +50,11 @@ fn unrouted_row(row: &Row<'_>) -> Result<Unrouted, StoreError> {
 ///
 /// # Errors
 /// A failing statement.
-pub fn unrouted(tx: &mut Tx<'_>, limit: usize, skipped_tasks: &[String]) -> Result<Vec<Unrouted>, StoreError> {
+pub fn unrouted(
+    tx: &mut Tx<'_>,
+    limit: usize,
+    skipped_tasks: &[String],
+) -> Result<Vec<Unrouted>, StoreError> {
     let places: Vec<String> = (0..skipped_tasks.len()).map(|n| format!("${}", n + 2)).collect();
     let skip = match places.as_slice() {
         [] => String::new(),

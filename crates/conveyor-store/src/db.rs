@@ -67,7 +67,8 @@ impl Db {
     /// in place then.
     pub fn reconnect(&mut self) -> Result<(), StoreError> {
         if let Location::File(path) = &self.location {
-            let failed = |error: std::io::Error| StoreError::Open { path: path.clone(), reason: error.to_string() };
+            let failed =
+                |error: std::io::Error| StoreError::Open { path: path.clone(), reason: error.to_string() };
             std::fs::metadata(path).map_err(failed)?;
         }
         self.connection = connect(&self.location, self.access, &self.options)?;
@@ -113,7 +114,10 @@ impl Db {
     ///
     /// # Errors
     /// What `work` returns, or a failure of begin or commit; then nothing was written.
-    pub fn write<T, E: From<StoreError>>(&mut self, mut work: impl FnMut(&mut Tx<'_>) -> Result<T, E>) -> Result<T, E> {
+    pub fn write<T, E: From<StoreError>>(
+        &mut self,
+        mut work: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let deadline = Instant::now() + CONFLICT_DEADLINE;
         let mut pause = Duration::from_millis(1);
         loop {
@@ -142,7 +146,10 @@ impl Db {
     ///
     /// # Errors
     /// What `work` returns, or a failure of begin or commit.
-    pub fn read<T, E: From<StoreError>>(&mut self, work: impl FnOnce(&mut Tx<'_>) -> Result<T, E>) -> Result<T, E> {
+    pub fn read<T, E: From<StoreError>>(
+        &mut self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         self.begin(false)?;
         let outcome = work(&mut Tx::new(&mut self.connection, &self.options));
         match outcome {
@@ -187,7 +194,7 @@ fn connect(location: &Location, access: Access, options: &OpenOptions) -> Result
         Location::File(path) => SqliteConnection::open(path, access, options).map(Connection::Sqlite),
         Location::Server(url) => {
             PgConnection::open(url, location.to_string(), options).map(|c| Connection::Postgres(Box::new(c)))
-        },
+        }
     }
 }
 
@@ -214,7 +221,8 @@ impl<'c> Tx<'c> {
         }
     }
 
-    /// The one moment of this transaction, from the database's clock; the same on every call.
+    /// The one moment of this transaction, from the database's clock; the same on every call until a
+    /// lock is taken.
     ///
     /// # Errors
     /// A failing statement.
@@ -231,6 +239,12 @@ impl<'c> Tx<'c> {
         };
         self.now = Some(now);
         Ok(now)
+    }
+
+    /// Makes the next [`Tx::now`] look at the clock again. Needed after a lock was taken on a
+    /// server: what it gives access to may have been written after the moment known so far.
+    pub(crate) fn renew_now(&mut self) {
+        self.now = None;
     }
 
     /// A fresh identifier.
@@ -291,8 +305,7 @@ impl<'c> Tx<'c> {
             Connection::Sqlite(connection) => connection.each(&render(sql, Engine::Sqlite), params, each),
             Connection::Postgres(connection) => {
                 let mut conflict = false;
-                let outcome =
-                    connection.each(&render(sql, Engine::Postgres), params, each, &mut conflict);
+                let outcome = connection.each(&render(sql, Engine::Postgres), params, each, &mut conflict);
                 self.conflict |= conflict;
                 outcome
             }
@@ -347,7 +360,10 @@ impl<'c> Tx<'c> {
     ///
     /// # Errors
     /// What `work` returns, after undoing; or a failure of the savepoint statements.
-    pub fn savepoint<T, E: From<StoreError>>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
+    pub fn savepoint<T, E: From<StoreError>>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
         self.batch("savepoint unit")?;
         match work(self) {
             Ok(value) => {
@@ -404,7 +420,8 @@ fn insert_in_chunks<'p, const N: usize>(
 /// An insert of `rows` rows with `columns` values each.
 fn insert_statement(target: &str, columns: usize, rows: usize) -> String {
     let row = |row: usize| {
-        let values: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        let values: Vec<String> =
+            (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
         format!("({})", values.join(", "))
     };
     format!("insert into {target} values {}", (0..rows).map(row).collect::<Vec<_>>().join(", "))

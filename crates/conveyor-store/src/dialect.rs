@@ -42,11 +42,7 @@ const FRAGMENTS: &[(&str, &str, &str)] = &[
     ("by_claimed", "indexed by conveyor_commands_claimed", ""),
     ("by_live", "indexed by conveyor_bindings_live", ""),
     // Full-text condition over the telemetry search table with the query in $1.
-    (
-        "search_matches",
-        "telemetry_events_fts match $1",
-        "search_vector @@ cast(cast($1 as text) as tsquery)",
-    ),
+    ("search_matches", "telemetry_events_fts match $1", "search_vector @@ cast(cast($1 as text) as tsquery)"),
 ];
 
 /// The statement text for one engine: fragments filled in and, for SQLite, `$n` as `?n` (there a

@@ -126,7 +126,10 @@ impl StoreError {
             ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt => {
                 Self::Damaged { path: path.to_owned(), reason }
             }
-            ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::DiskFull
+            ErrorCode::CannotOpen
+            | ErrorCode::PermissionDenied
+            | ErrorCode::ReadOnly
+            | ErrorCode::DiskFull
             | ErrorCode::SystemIoFailure => Self::Open { path: path.to_owned(), reason },
             ErrorCode::ConstraintViolation
                 if matches!(
@@ -159,7 +162,8 @@ impl StoreError {
             }
             &SqlState::LOCK_NOT_AVAILABLE => Self::Busy { seconds: crate::BUSY_TIMEOUT.as_secs() },
             &SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => {
-                let reason = "the server gave up a transaction in which this program was silent for too long".into();
+                let reason =
+                    "the server gave up a transaction in which this program was silent for too long".into();
                 Self::Unreachable { location: location.to_owned(), reason }
             }
             code if code.code().starts_with("57P")

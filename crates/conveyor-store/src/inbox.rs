@@ -101,9 +101,11 @@ fn list_statement() -> String {
     )
 }
 
+/// The moment is the statement's own: on a server one that was asked for before may be earlier than
+/// the delivery of what the statement finds.
 fn consume_statement() -> String {
     format!(
-        "update routed_notifications set consumed_at = $2, consumed_by_session_id = $1 where id = \
+        "update routed_notifications set consumed_at = conveyor_now(), consumed_by_session_id = $1 where id = \
          (select id from routed_notifications where {WAITING} limit 1{{skip_locked}}) \
          and consumed_at is null returning id"
     )
@@ -135,8 +137,7 @@ pub fn has_items(tx: &mut Tx<'_>, session_id: &str) -> Result<bool, StoreError> 
 /// # Errors
 /// A failing statement.
 pub fn consume_next(tx: &mut Tx<'_>, session_id: &str) -> Result<Option<SessionInboxItem>, StoreError> {
-    let now = tx.now()?.to_ms_text();
-    let consumed = tx.first(&consume_statement(), params![session_id, now], |row| row.int(0))?;
+    let consumed = tx.first(&consume_statement(), params![session_id], |row| row.int(0))?;
     match consumed {
         Some(id) => tx.first(
             &format!("select {COLUMNS} from routed_notifications n {NAMES} where n.id = $1"),
@@ -184,7 +185,8 @@ mod tests {
                 .collect::<Result<_, _>>()
                 .unwrap();
             let plan = plan.join("\n");
-            let index = "INDEX routed_notifications_target_inbox (target_session_id=? AND consumed_at=? AND state=?)";
+            let index =
+                "INDEX routed_notifications_target_inbox (target_session_id=? AND consumed_at=? AND state=?)";
             assert!(plan.contains(index), "{plan}");
             // In its order, and as far as the limit only.
             assert!(!plan.contains("TEMP B-TREE"), "{plan}");

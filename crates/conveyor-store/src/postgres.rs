@@ -39,10 +39,10 @@ impl PgConnection {
         if config.get_application_name().is_none() {
             config.application_name("conveyor");
         }
-        if config.get_password().is_none() {
-            if let Some(password) = find_password(&config, options) {
-                config.password(password);
-            }
+        if config.get_password().is_none()
+            && let Some(password) = find_password(&config, options)
+        {
+            config.password(password);
         }
         let mut client = log_in(&mut config, url.ssl, &location)?;
         schema::postgres::prepare(&mut client, &url.schema, &location, options.clock.as_ref())?;
@@ -53,7 +53,9 @@ impl PgConnection {
     pub(crate) fn begin(&mut self, writing: bool, clock: &dyn Clock) -> Result<(), StoreError> {
         if writing {
             // One round trip. A program that is frozen in the middle must not keep its locks.
-            self.execute_batch(&format!("begin; set local idle_in_transaction_session_timeout = {FROZEN_MS}"))?;
+            self.execute_batch(&format!(
+                "begin; set local idle_in_transaction_session_timeout = {FROZEN_MS}"
+            ))?;
         } else {
             self.execute_batch("begin isolation level repeatable read read only")?;
         }
@@ -92,7 +94,8 @@ impl PgConnection {
         each: &mut dyn FnMut(&Row<'_>) -> Result<(), E>,
         conflict: &mut bool,
     ) -> Result<(), E> {
-        let statement = self.prepare(sql).inspect_err(|e| *conflict |= matches!(e, StoreError::Conflict(_)))?;
+        let statement =
+            self.prepare(sql).inspect_err(|e| *conflict |= matches!(e, StoreError::Conflict(_)))?;
         let location = &self.location;
         let mut wrap = |error: postgres::Error| {
             let error = StoreError::from_postgres(&error, location);
@@ -123,7 +126,12 @@ impl PgConnection {
         let woken = arrivals.next().map_err(|e| StoreError::from_postgres(&e, &self.location))?.is_some();
         drop(arrivals);
         // Several commits make one wake-up.
-        while notifications.iter().next().map_err(|e| StoreError::from_postgres(&e, &self.location))?.is_some() {}
+        while notifications
+            .iter()
+            .next()
+            .map_err(|e| StoreError::from_postgres(&e, &self.location))?
+            .is_some()
+        {}
         Ok(woken)
     }
 
@@ -148,7 +156,11 @@ fn escape_option(value: &str) -> String {
     value.replace('\\', "\\\\").replace(' ', "\\ ")
 }
 
-fn log_in(config: &mut postgres::Config, ssl: SslMode, location: &str) -> Result<postgres::Client, StoreError> {
+fn log_in(
+    config: &mut postgres::Config,
+    ssl: SslMode,
+    location: &str,
+) -> Result<postgres::Client, StoreError> {
     let wrap = |error: postgres::Error| StoreError::from_postgres(&error, location);
     let only_sockets = config.get_hosts().iter().all(|host| matches!(host, postgres::config::Host::Unix(_)));
     if only_sockets || ssl == SslMode::Disable {
@@ -159,7 +171,11 @@ fn log_in(config: &mut postgres::Config, ssl: SslMode, location: &str) -> Result
 }
 
 #[cfg(feature = "tls")]
-fn connect_with_tls(config: &mut postgres::Config, ssl: SslMode, location: &str) -> Result<postgres::Client, StoreError> {
+fn connect_with_tls(
+    config: &mut postgres::Config,
+    ssl: SslMode,
+    location: &str,
+) -> Result<postgres::Client, StoreError> {
     use postgres::config::SslMode as Mode;
     config.ssl_mode(if ssl == SslMode::Prefer { Mode::Prefer } else { Mode::Require });
     let tls = crate::tls::connector(ssl)?;
@@ -167,9 +183,15 @@ fn connect_with_tls(config: &mut postgres::Config, ssl: SslMode, location: &str)
 }
 
 #[cfg(not(feature = "tls"))]
-fn connect_with_tls(config: &mut postgres::Config, ssl: SslMode, location: &str) -> Result<postgres::Client, StoreError> {
+fn connect_with_tls(
+    config: &mut postgres::Config,
+    ssl: SslMode,
+    location: &str,
+) -> Result<postgres::Client, StoreError> {
     if ssl != SslMode::Prefer {
-        return Err(StoreError::Url { reason: "this program was built without TLS; use sslmode=disable".into() });
+        return Err(StoreError::Url {
+            reason: "this program was built without TLS; use sslmode=disable".into(),
+        });
     }
     config.ssl_mode(postgres::config::SslMode::Disable);
     config.connect(postgres::NoTls).map_err(|e| StoreError::from_postgres(&e, location))

@@ -93,7 +93,10 @@ mod tests {
     #[test]
     fn operators_of_the_engines_have_no_meaning() {
         assert_eq!(query("a OR b*", Engine::Sqlite).as_deref(), Some("\"a\" \"OR\" \"b*\""));
-        assert_eq!(query("dispatch-42 x", Engine::Postgres).as_deref(), Some("('dispatch' <-> '42') & ('x')"));
+        assert_eq!(
+            query("dispatch-42 x", Engine::Postgres).as_deref(),
+            Some("('dispatch' <-> '42') & ('x')")
+        );
         assert_eq!(query(" -- ", Engine::Sqlite), None);
     }
 }

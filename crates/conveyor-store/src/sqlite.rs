@@ -141,7 +141,8 @@ impl SqliteConnection {
 /// are likewise. Existing modes stay as they are.
 fn create_file(path: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-    let failed = |error: std::io::Error| StoreError::Open { path: path.to_owned(), reason: error.to_string() };
+    let failed =
+        |error: std::io::Error| StoreError::Open { path: path.to_owned(), reason: error.to_string() };
     match std::fs::metadata(path) {
         Ok(meta) if meta.is_file() => return Ok(()),
         Ok(_) => return Err(StoreError::Open { path: path.to_owned(), reason: "not a regular file".into() }),
@@ -173,7 +174,8 @@ fn switch_on(raw: &rusqlite::Connection, path: &Path) -> Result<(), StoreError> 
         match mode.map_err(wrap) {
             Ok(mode) if mode == "wal" => return Ok(()),
             Ok(mode) => {
-                let reason = format!("journal mode stays {mode}: the file system does not allow a write-ahead log");
+                let reason =
+                    format!("journal mode stays {mode}: the file system does not allow a write-ahead log");
                 return Err(StoreError::Open { path: path.to_owned(), reason });
             }
             Err(StoreError::Busy { .. }) if Instant::now() < deadline => {

@@ -64,7 +64,8 @@ pub fn find(tx: &mut Tx<'_>, reference: &str) -> Result<Option<Task>, StoreError
         params![reference],
         from_row,
     )?;
-    let by_id = tx.first(&format!("select {COLUMNS} from tasks where id = $1"), params![reference], from_row)?;
+    let by_id =
+        tx.first(&format!("select {COLUMNS} from tasks where id = $1"), params![reference], from_row)?;
     Ok(match (by_id, by_name) {
         (Some(id), Some(name)) if name.created_at > id.created_at => Some(name),
         (Some(id), _) => Some(id),
@@ -126,6 +127,9 @@ pub fn each_unbound<E: From<StoreError>>(
 /// A failing statement.
 pub fn set_state(tx: &mut Tx<'_>, id: &str, state: TaskState) -> Result<(), StoreError> {
     let now = tx.now()?.to_ms_text();
-    tx.execute("update tasks set state = $2, updated_at = $3 where id = $1", params![id, state.as_str(), now])?;
+    tx.execute(
+        "update tasks set state = $2, updated_at = $3 where id = $1",
+        params![id, state.as_str(), now],
+    )?;
     Ok(())
 }

@@ -36,7 +36,13 @@ pub struct Emit<'a> {
 impl<'a> Emit<'a> {
     /// An event with severity `info`, millisecond time, and no run or task.
     #[must_use]
-    pub fn info(actor: Actor, event_type: &'a str, summary: String, correlation: Value, attributes: Value) -> Self {
+    pub fn info(
+        actor: Actor,
+        event_type: &'a str,
+        summary: String,
+        correlation: Value,
+        attributes: Value,
+    ) -> Self {
         Self {
             run_id: None,
             task_id: None,
@@ -198,7 +204,10 @@ fn merge(left: Vec<TelemetryEvent>, right: Vec<TelemetryEvent>, limit: usize) ->
 ///
 /// # Errors
 /// A failing statement.
-pub fn newest_heartbeat(tx: &mut Tx<'_>, dispatcher: Option<&str>) -> Result<Option<(String, String)>, StoreError> {
+pub fn newest_heartbeat(
+    tx: &mut Tx<'_>,
+    dispatcher: Option<&str>,
+) -> Result<Option<(String, String)>, StoreError> {
     // Dry runs are skipped here, a handful of rows at a time, so that no run of them makes this a scan.
     const PAGE: usize = 20;
     let mut seen = 0;

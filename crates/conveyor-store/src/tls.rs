@@ -37,7 +37,9 @@ fn system_roots() -> Result<rustls::RootCertStore, StoreError> {
         let _ = roots.add(certificate);
     }
     if roots.is_empty() {
-        return Err(StoreError::Url { reason: "sslmode=verify-full: the system has no root certificates".into() });
+        return Err(StoreError::Url {
+            reason: "sslmode=verify-full: the system has no root certificates".into(),
+        });
     }
     Ok(roots)
 }

@@ -33,7 +33,11 @@ impl<'a> From<&'a String> for Param<'a> {
 
 impl From<String> for Param<'_> {
     fn from(text: String) -> Self {
-        if text.contains('\0') { Self::Text(text.replace('\0', "\u{fffd}").into()) } else { Self::Text(text.into()) }
+        if text.contains('\0') {
+            Self::Text(text.replace('\0', "\u{fffd}").into())
+        } else {
+            Self::Text(text.into())
+        }
     }
 }
 
@@ -129,10 +133,14 @@ impl Row<'_> {
         match &self.0 {
             RowSource::Sqlite(row) => match row.get_ref(column).map_err(|_| wrong())? {
                 rusqlite::types::ValueRef::Null => Ok(None),
-                rusqlite::types::ValueRef::Text(bytes) => Ok(Some(String::from_utf8_lossy(bytes).into_owned())),
+                rusqlite::types::ValueRef::Text(bytes) => {
+                    Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
+                }
                 rusqlite::types::ValueRef::Integer(value) => Ok(Some(value.to_string())),
                 rusqlite::types::ValueRef::Real(value) => Ok(Some(value.to_string())),
-                rusqlite::types::ValueRef::Blob(bytes) => Ok(Some(String::from_utf8_lossy(bytes).into_owned())),
+                rusqlite::types::ValueRef::Blob(bytes) => {
+                    Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
+                }
             },
             RowSource::Postgres(row) => row.try_get(column).map_err(|_| wrong()),
         }

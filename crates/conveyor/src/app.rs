@@ -46,11 +46,15 @@ pub(crate) fn run(arguments: &[OsString], host: &mut Host) -> Result<(), Failure
 
 fn unknown_command(program: &str, name: &str) -> Failure {
     if name.starts_with('-') {
-        return Failure::usage(format!("{name} stands before the command: write `{program} <command> … {name} …`"));
+        return Failure::usage(format!(
+            "{name} stands before the command: write `{program} <command> … {name} …`"
+        ));
     }
     let names = commands::COMMANDS.iter().flat_map(|spec| spec.names());
-    let advice = grammar::closest(name, names)
-        .map_or_else(|| format!("see `{program} --help`"), |near| format!("did you mean `{program} {near}`?"));
+    let advice = grammar::closest(name, names).map_or_else(
+        || format!("see `{program} --help`"),
+        |near| format!("did you mean `{program} {near}`?"),
+    );
     Failure::usage(format!("unknown command {name:?}: {advice}"))
 }
 

@@ -46,7 +46,9 @@ impl Failure {
         let (text, code) = match self {
             Self::Usage(text) => (text, 2),
             Self::Verdict(code) => return code,
-            Self::Operation(Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => return 0,
+            Self::Operation(Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                return 0;
+            }
             Self::Operation(error) => {
                 let code = error.exit_code();
                 let text = error.to_string();

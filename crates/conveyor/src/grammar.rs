@@ -31,7 +31,11 @@ pub(crate) fn parse(tree: clap::Command, arguments: &[OsString]) -> Result<Reque
 }
 
 /// Options first, each with its value attached, then `--`, then positionals. `None`: help.
-fn normalise(tree: &clap::Command, name: &str, arguments: &[OsString]) -> Result<Option<Vec<String>>, Failure> {
+fn normalise(
+    tree: &clap::Command,
+    name: &str,
+    arguments: &[OsString],
+) -> Result<Option<Vec<String>>, Failure> {
     let (mut options, mut positionals) = (Vec::new(), Vec::new());
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
@@ -72,9 +76,9 @@ fn normalise(tree: &clap::Command, name: &str, arguments: &[OsString]) -> Result
 }
 
 fn text(argument: &OsString) -> Result<&str, Failure> {
-    argument
-        .to_str()
-        .ok_or_else(|| Failure::usage(format!("argument {:?} is not valid UTF-8", argument.to_string_lossy())))
+    argument.to_str().ok_or_else(|| {
+        Failure::usage(format!("argument {:?} is not valid UTF-8", argument.to_string_lossy()))
+    })
 }
 
 fn find_option<'t>(tree: &'t clap::Command, long: &str) -> Option<&'t clap::Arg> {
@@ -116,12 +120,15 @@ fn explain(name: &str, tree: &clap::Command, error: &clap::Error) -> String {
     let option = option_name(&one(ContextKind::InvalidArg));
     match error.kind() {
         ErrorKind::MissingRequiredArgument => {
-            let missing: Vec<String> =
-                many(ContextKind::InvalidArg).iter().map(|argument| describe_missing(tree, argument)).collect();
+            let missing: Vec<String> = many(ContextKind::InvalidArg)
+                .iter()
+                .map(|argument| describe_missing(tree, argument))
+                .collect();
             format!("`{name}` needs {}: see `conveyor {name} --help`", missing.join(", "))
         }
         ErrorKind::ValueValidation => {
-            let rule = std::error::Error::source(error).map_or_else(|| "is not valid".into(), ToString::to_string);
+            let rule =
+                std::error::Error::source(error).map_or_else(|| "is not valid".into(), ToString::to_string);
             format!("{option} {rule}, not {:?}", one(ContextKind::InvalidValue))
         }
         ErrorKind::InvalidValue => {
@@ -129,7 +136,8 @@ fn explain(name: &str, tree: &clap::Command, error: &clap::Error) -> String {
             format!("{option} must be one of {valid}, not {:?}", one(ContextKind::InvalidValue))
         }
         ErrorKind::ArgumentConflict => {
-            let others: Vec<String> = many(ContextKind::PriorArg).iter().map(|other| option_name(other)).collect();
+            let others: Vec<String> =
+                many(ContextKind::PriorArg).iter().map(|other| option_name(other)).collect();
             if others.iter().all(|other| *other == option) {
                 return format!("{option} can be given only once");
             }
@@ -157,7 +165,9 @@ fn describe_missing(tree: &clap::Command, shown: &str) -> String {
         let long = option_name(shown);
         let option = tree.get_arguments().find(|option| option.get_long() == long.strip_prefix("--"));
         let values: Vec<String> = option
-            .map(|option| option.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect())
+            .map(|option| {
+                option.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect()
+            })
             .unwrap_or_default();
         return if values.is_empty() { long } else { format!("{long} ({})", values.join(" or ")) };
     }

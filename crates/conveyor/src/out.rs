@@ -152,8 +152,11 @@ fn write_table(writer: &mut dyn Write, heading: &[&str], rows: &[Vec<String>]) -
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let style = anstyle::Style::new().bold();
     let mut line = |cells: &[&str], style: anstyle::Style| {
-        let padded: Vec<String> =
-            cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width)).collect();
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}", width = *width))
+            .collect();
         writeln!(writer, "{style}{}{style:#}", padded.join("  ").trim_end())
     };
     line(&heading[..columns], style)?;
@@ -198,7 +201,10 @@ mod tests {
         elements.push(&serde_json::json!("x")).unwrap();
         elements.end().unwrap();
         let whole = serde_json::json!([{"a": [2], "b": 1}, "x"]);
-        assert_eq!(String::from_utf8(buffer).unwrap(), format!("{}\n", serde_json::to_string_pretty(&whole).unwrap()));
+        assert_eq!(
+            String::from_utf8(buffer).unwrap(),
+            format!("{}\n", serde_json::to_string_pretty(&whole).unwrap())
+        );
     }
 
     #[test]

@@ -38,7 +38,8 @@ fn whole(text: &str) -> Option<i64> {
 
 fn decimal(text: &str) -> Option<f64> {
     // Rust also reads "inf", "nan" and the like, which are no numbers to a user.
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'));
+    let plain =
+        text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'));
     text.parse::<f64>().ok().filter(|value| plain && value.is_finite())
 }
 

@@ -118,7 +118,9 @@ pub(super) fn contention(lab: &Lab, report: &mut Report) -> Result<(), Failure> 
     let ledger = ledger::create(lab, "contention.db", SMALL)?;
     let (mut ours, mut floors) = (Vec::new(), Vec::new());
     for _ in 0..lab.rounds(10) {
-        floors.push((0..COMMANDS).map(|_| timed(&mut lab.floor("write", &ledger, &[]))).sum::<Result<f64, _>>()?);
+        floors.push(
+            (0..COMMANDS).map(|_| timed(&mut lab.floor("write", &ledger, &[]))).sum::<Result<f64, _>>()?,
+        );
         let failures = Mutex::new(Vec::new());
         let start = Instant::now();
         std::thread::scope(|scope| {
@@ -169,7 +171,8 @@ pub(super) fn memory(lab: &Lab, report: &mut Report) -> Result<(), Failure> {
         }
     }
     let note = format!("the most was used by {}", worst.1);
-    report.add(Row::alone("memory of one-shot commands", Unit::Bytes, worst.0, Bar::Within(MOST)).noting(note));
+    report
+        .add(Row::alone("memory of one-shot commands", Unit::Bytes, worst.0, Bar::Within(MOST)).noting(note));
     Ok(())
 }
 

@@ -9,14 +9,8 @@ use crate::failure::{Context as _, Failure};
 /// Raised whenever the ledger is to be made differently.
 const VERSION: &str = "1";
 
-const SCALE: Scale = Scale {
-    tasks: 10_000,
-    live: 50,
-    commands: 100_000,
-    telemetry: 1_000_000,
-    events: 1_000_000,
-    queued: 0,
-};
+const SCALE: Scale =
+    Scale { tasks: 10_000, live: 50, commands: 100_000, telemetry: 1_000_000, events: 1_000_000, queued: 0 };
 
 /// The number of rows that the list commands show.
 pub(super) const COMMANDS: usize = SCALE.commands;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use conveyor_model::Timestamp;
 use rusqlite::Connection;
 
-use super::measure::output;
 use super::Lab;
+use super::measure::output;
 use crate::failure::{Context as _, Failure};
 
 /// The task that commands name; it is bound.
@@ -224,7 +224,10 @@ impl Filler<'_> {
                 &moment(n),
                 &kind,
                 &summary,
-                &format!(r#"{{"command_id":"{}","dispatcher_id":"dispatch-local"}}"#, random_id("command", n)),
+                &format!(
+                    r#"{{"command_id":"{}","dispatcher_id":"dispatch-local"}}"#,
+                    random_id("command", n)
+                ),
                 &attributes,
             ],
         )?;
@@ -272,7 +275,8 @@ impl Filler<'_> {
     }
 }
 
-const MESSAGE: &str = r#"{"message":"Please look at the failing test in the parser and report what you find."}"#;
+const MESSAGE: &str =
+    r#"{"message":"Please look at the failing test in the parser and report what you find."}"#;
 
 pub(super) fn name(kind: &str, n: usize) -> String {
     format!("{kind}-{n:05}")
@@ -288,7 +292,12 @@ fn binding(n: usize) -> String {
 
 /// An id as random as the product's, but the same in every run.
 fn random_id(prefix: &str, n: usize) -> String {
-    let scatter = |salt: u64| (n as u64 + salt).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let scatter = |salt: u64| {
+        (n as u64 + salt)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(29)
+            .wrapping_mul(0xbf58_476d_1ce4_e5b9)
+    };
     let (high, low) = (scatter(1), scatter(1 << 40));
     format!(
         "{prefix}-{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}",

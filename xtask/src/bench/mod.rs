@@ -21,7 +21,8 @@ use std::time::Instant;
 use crate::failure::{Context as _, Failure};
 use report::{Bar, Report, Row, Unit};
 
-const USAGE: &str = "usage: cargo xtask bench [--quick] [--only WORD] [--json FILE] [--build] [--conveyor FILE]";
+const USAGE: &str =
+    "usage: cargo xtask bench [--quick] [--only WORD] [--json FILE] [--build] [--conveyor FILE]";
 
 /// A part of the table.
 struct Part {
@@ -91,8 +92,11 @@ impl Options {
         let mut options = Self { quick: false, build: false, only: None, json: None, conveyor: None };
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
-            let mut value =
-                || rest.next().cloned().ok_or_else(|| Failure::new(format!("{argument} requires a value\n{USAGE}")));
+            let mut value = || {
+                rest.next()
+                    .cloned()
+                    .ok_or_else(|| Failure::new(format!("{argument} requires a value\n{USAGE}")))
+            };
             match argument.as_str() {
                 "--quick" => options.quick = true,
                 "--build" => options.build = true,
@@ -129,7 +133,8 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
     cargo(&["build", "--release", "--package", "xtask", "--bin", "floor"])?;
     let kept = target.join("bench");
     std::fs::create_dir_all(&kept).context(kept.display())?;
-    let scratch = tempfile::Builder::new().prefix("run-").tempdir_in(&kept).context("creating a directory")?;
+    let scratch =
+        tempfile::Builder::new().prefix("run-").tempdir_in(&kept).context("creating a directory")?;
     let lab = Lab {
         conveyor,
         floor: target.join("release/floor"),
@@ -162,7 +167,11 @@ fn cargo(arguments: &[&str]) -> Result<(), Failure> {
     cargo.current_dir(crate::source_root()).arg("--quiet").args(arguments);
     // Built as it is released, whatever this run of the tasks was built with.
     let status = cargo.status().context("starting cargo")?;
-    if status.success() { Ok(()) } else { Err(Failure::new(format!("cargo {}: {status}", arguments.join(" ")))) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Failure::new(format!("cargo {}: {status}", arguments.join(" "))))
+    }
 }
 
 fn size(lab: &Lab, report: &mut Report) -> Result<(), Failure> {

@@ -67,7 +67,9 @@ fn find_pgbench() -> Option<PathBuf> {
         command.status().is_ok_and(|status| status.success())
     };
     let directory = output(Command::new("pg_config").arg("--bindir")).unwrap_or_default();
-    ["pgbench".into(), Path::new(directory.trim()).join("pgbench")].into_iter().find(|path: &PathBuf| works(path))
+    ["pgbench".into(), Path::new(directory.trim()).join("pgbench")]
+        .into_iter()
+        .find(|path: &PathBuf| works(path))
 }
 
 struct Bench<'l> {
@@ -123,8 +125,9 @@ impl Bench<'_> {
         let mut running = Vec::new();
         for n in 0..dispatchers {
             let id = format!("dispatcher-{n}");
-            let mut command =
-                self.lab.conveyor(&self.url, &["dispatch", "--once", "--limit", &limit, "--dispatcher-id", &id]);
+            let mut command = self
+                .lab
+                .conveyor(&self.url, &["dispatch", "--once", "--limit", &limit, "--dispatcher-id", &id]);
             running.push(command.stdout(Stdio::null()).spawn().context("starting a dispatcher")?);
         }
         for child in &mut running {
@@ -154,7 +157,19 @@ impl Bench<'_> {
             .env("PGOPTIONS", format!("-csearch_path={SCHEMA}"))
             .arg("-h")
             .arg(self.server.socket_dir())
-            .args(["-U", "conveyor", "-n", "-M", "prepared", "-D", "i=0", "-c", &clients_text, "-j", &clients_text])
+            .args([
+                "-U",
+                "conveyor",
+                "-n",
+                "-M",
+                "prepared",
+                "-D",
+                "i=0",
+                "-c",
+                &clients_text,
+                "-j",
+                &clients_text,
+            ])
             .args(["-t", &transactions, "-f"])
             .arg(&script)
             .arg("postgres");
@@ -187,7 +202,7 @@ fn script_text() -> String {
 }
 
 /// Claim, route and insert. Values are computed from the item's number on the server, because a
-/// script cannot carry texts.
+/// script cannot carry texts. A colon before a word would begin a variable.
 const ITEM: &str = "\
 \\set i :i + 1
 \\set n :client_id * 2000 + :i
@@ -211,41 +226,41 @@ insert into command_attempts (command_id, correlation_id, dispatcher_id, started
 values ('command-' || md5(cast(:n as text)), 'dispatch-' || md5(cast(:n as text)), 'pgbench', \
 '2026-06-01T12:00:00.000Z', 'running') returning id as attempt \\gset
 select id, state, delivery_mode, side_effect_started from routed_notifications \
-where dedupe_key = 'binding:nudge_worker:' || md5(cast(:n as text));
+where dedupe_key = 'binding/nudge_worker/' || md5(cast(:n as text));
 insert into routed_notifications (task_id, binding_id, correlation_id, source_session_id, target_session_id, \
 signal_type, dedupe_key, command_id, created_at, delivered_at, delivery_mode, state, payload_json) \
 values ('task-' || cast(:t as text), 'binding-' || cast(:t as text), 'dispatch-' || md5(cast(:n as text)), \
 'manager-' || cast(:t as text), 'worker-' || cast(:t as text), 'nudge_worker', \
-'binding:nudge_worker:' || md5(cast(:n as text)), 'command-' || md5(cast(:n as text)), '2026-06-01T12:00:00.000Z', \
-'2026-06-01T12:00:00.000Z', 'pull_required', 'delivered', '{\"command_id\":\"' || md5(cast(:n as text)) || \
-'\",\"command_type\":\"nudge_worker\",\"message\":\"Please look at the failing test in the parser.\",\
-\"permission_check\":null,\"delivery_mode\":\"pull_required\",\"source_session\":\"manager\",\
-\"target_session\":\"worker\"}') returning id;
+'binding/nudge_worker/' || md5(cast(:n as text)), 'command-' || md5(cast(:n as text)), '2026-06-01T12:00:00.000Z', \
+'2026-06-01T12:00:00.000Z', 'pull_required', 'delivered', '{\"command_id\": \"' || md5(cast(:n as text)) || \
+'\",\"command_type\": \"nudge_worker\",\"message\": \"Please look at the failing test in the parser.\",\
+\"permission_check\": null,\"delivery_mode\": \"pull_required\",\"source_session\": \"manager\",\
+\"target_session\": \"worker\"}') returning id;
 ";
 
 const FINISH: &str = "\
 update command_attempts set state = 'succeeded', finished_at = '2026-06-01T12:00:00.000Z', \
-result_json = '{\"command_id\":\"' || md5(cast(:n as text)) || '\",\"delivery_mode\":\"pull_required\",\
-\"dry_run\":false,\"permission_check\":null,\"side_effect_completed\":false,\"side_effect_started\":false,\
-\"state\":\"pull_required\"}', error = null where id = :attempt and state = 'running';
+result_json = '{\"command_id\": \"' || md5(cast(:n as text)) || '\",\"delivery_mode\": \"pull_required\",\
+\"dry_run\": false,\"permission_check\": null,\"side_effect_completed\": false,\"side_effect_started\": false,\
+\"state\": \"pull_required\"}', error = null where id = :attempt and state = 'running';
 update commands set state = 'succeeded', updated_at = '2026-06-01T12:00:00.000Z', \
-result_json = '{\"command_id\":\"' || md5(cast(:n as text)) || '\",\"delivery_mode\":\"pull_required\",\
-\"dry_run\":false,\"permission_check\":null,\"side_effect_completed\":false,\"side_effect_started\":false,\
-\"state\":\"pull_required\"}', error = null where id = 'command-' || md5(cast(:n as text));
+result_json = '{\"command_id\": \"' || md5(cast(:n as text)) || '\",\"delivery_mode\": \"pull_required\",\
+\"dry_run\": false,\"permission_check\": null,\"side_effect_completed\": false,\"side_effect_started\": false,\
+\"state\": \"pull_required\"}', error = null where id = 'command-' || md5(cast(:n as text));
 release savepoint unit;
 ";
 
 /// Events of one item: type, and attributes before the item's own id.
 const TELEMETRY: [(&str, &str); 4] = [
-    ("dispatch_command_claimed", r#"{"attempts":1,"manager_id":null,"worker_id":null,"#),
+    ("dispatch_command_claimed", r#"{"attempts": 1,"manager_id": null,"worker_id": null,"#),
     (
         "dispatch_command_attempted",
-        r#"{"delivery_mode":"pull_required","permission_check":null,"source_session":"manager","#,
+        r#"{"delivery_mode": "pull_required","permission_check": null,"source_session": "manager","#,
     ),
-    ("dispatch_signal_pull_required", r#"{"delivery_mode":"pull_required","target_session":"worker","#),
+    ("dispatch_signal_pull_required", r#"{"delivery_mode": "pull_required","target_session": "worker","#),
     (
         "dispatch_command_succeeded",
-        r#"{"error":null,"manager_id":null,"result":{"delivery_mode":"pull_required"},"worker_id":null,"#,
+        r#"{"error": null,"manager_id": null,"result": {"delivery_mode": "pull_required"},"worker_id": null,"#,
     ),
 ];
 
@@ -256,11 +271,11 @@ fn telemetry(kind: &str, attributes: &str) -> String {
         "insert into telemetry_events (id, run_id, task_id, timestamp, actor, event_type, severity, summary, \
          correlation_json, attributes_json) values ('{kind}' || {number}, null, 'task-' || cast(:t as text), \
          '2026-06-01T12:00:00.000Z', 'dispatch', '{kind}', 'info', 'Command nudge_worker was handled.', \
-         '{{\"command_id\":\"' || {number} || '\",\"dispatcher_id\":\"pgbench\"}}', \
-         '{attributes}\"id\":\"' || {number} || '\"}}');\n\
+         '{{\"command_id\": \"' || {number} || '\",\"dispatcher_id\": \"pgbench\"}}', \
+         '{attributes}\"id\": \"' || {number} || '\"}}');\n\
          insert into telemetry_events_fts (event_id, task_id, run_id, actor, event_type, summary, attributes, \
          search_text) values ('{kind}' || {number}, 'task-' || cast(:t as text), null, 'dispatch', '{kind}', \
-         'Command nudge_worker was handled.', '{attributes}\"id\":\"' || {number} || '\"}}', \
+         'Command nudge_worker was handled.', '{attributes}\"id\": \"' || {number} || '\"}}', \
          'command nudge worker was handled conveyorcolumnbreak {words} ' || {number});\n"
     )
 }

@@ -30,8 +30,12 @@ pub(super) fn run(lab: &Lab, report: &mut Report) -> Result<(), Failure> {
     let short = ledger::create(lab, "queue.db", Scale { queued: 1_000, ..SMALL })?;
     let long = ledger::create(lab, "long.db", Scale { queued: length, ..SMALL })?;
     let mut subjects = [
-        Subject::new("long", || timed(&mut lab.conveyor(&ledger::copy(lab, &long, "ours.db")?, &once("1000")))),
-        Subject::new("short", || timed(&mut lab.conveyor(&ledger::copy(lab, &short, "ours.db")?, &once("1000")))),
+        Subject::new("long", || {
+            timed(&mut lab.conveyor(&ledger::copy(lab, &long, "ours.db")?, &once("1000")))
+        }),
+        Subject::new("short", || {
+            timed(&mut lab.conveyor(&ledger::copy(lab, &short, "ours.db")?, &once("1000")))
+        }),
     ];
     let medians = interleaved(lab.rounds(11), &mut subjects)?;
     report.add(Row::ratio(

@@ -73,7 +73,13 @@ pub(super) struct Row {
 
 impl Row {
     /// A figure against a yardstick measured in the same run.
-    pub(super) fn ratio(measure: impl Into<String>, unit: Unit, ours: f64, than: (&str, f64), bar: Bar) -> Self {
+    pub(super) fn ratio(
+        measure: impl Into<String>,
+        unit: Unit,
+        ours: f64,
+        than: (&str, f64),
+        bar: Bar,
+    ) -> Self {
         let yardstick = Some((than.0.to_owned(), than.1));
         Self { measure: measure.into(), unit, ours, yardstick, bar, note: None }
     }

@@ -161,6 +161,9 @@ mod tests {
     #[test]
     fn ids_are_found_in_a_line() {
         let line = br#"{"id":"01a2090f-e3ba-7f71-9568-fa1d61ff8d2a","x":"a-b-c"}"#;
-        assert_eq!(id_ends(line).iter().map(|at| &line[*at..*at + 12]).collect::<Vec<_>>(), [b"fa1d61ff8d2a"]);
+        assert_eq!(
+            id_ends(line).iter().map(|at| &line[*at..*at + 12]).collect::<Vec<_>>(),
+            [b"fa1d61ff8d2a"]
+        );
     }
 }

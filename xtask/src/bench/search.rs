@@ -26,7 +26,13 @@ pub(super) fn run(lab: &Lab, report: &mut Report) -> Result<(), Failure> {
     let medians = interleaved(lab.rounds(20), &mut subjects)?;
     for (at, kind) in [(1, "frequent"), (2, "rare")] {
         let measure = format!("discover, a {kind} word, large ledger");
-        report.add(Row::ratio(measure, Unit::Seconds, medians[at], ("floor-open", medians[0]), Bar::AtMost(10.0)));
+        report.add(Row::ratio(
+            measure,
+            Unit::Seconds,
+            medians[at],
+            ("floor-open", medians[0]),
+            Bar::AtMost(10.0),
+        ));
     }
     Ok(())
 }

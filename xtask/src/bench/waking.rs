@@ -45,8 +45,14 @@ pub(super) fn latency(lab: &Lab, report: &mut Report) -> Result<(), Failure> {
     let limit = ("5 ms + 3 commits", 0.005 + 3.0 * commit);
     let note = format!("one commit took {:.2} ms", commit * 1e3);
     report.add(
-        Row::ratio(format!("{NAME}, median"), Unit::Seconds, median(after_commit.clone()), limit, Bar::AtMost(1.0))
-            .noting(note),
+        Row::ratio(
+            format!("{NAME}, median"),
+            Unit::Seconds,
+            median(after_commit.clone()),
+            limit,
+            Bar::AtMost(1.0),
+        )
+        .noting(note),
     );
     let at = |percent| percentile(after_commit.clone(), percent);
     report.add(Row::alone(format!("{NAME}, p95"), Unit::Seconds, at(95.0), Bar::None));
@@ -139,8 +145,14 @@ struct Rows {
 }
 
 fn rows(ledger: &Path) -> Result<Rows, Failure> {
-    const TABLES: [&str; 6] =
-        ["telemetry_events", "commands", "command_attempts", "routed_notifications", "codex_events", "events"];
+    const TABLES: [&str; 6] = [
+        "telemetry_events",
+        "commands",
+        "command_attempts",
+        "routed_notifications",
+        "codex_events",
+        "events",
+    ];
     let count = |table: &str| ledger::number(ledger, &format!("select count(*) from {table}"));
     let heartbeats = count("telemetry_events where event_type = 'dispatch_watch_heartbeat'")?;
     let all = TABLES.into_iter().map(count).sum::<Result<i64, _>>()?;

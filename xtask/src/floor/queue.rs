@@ -91,7 +91,8 @@ fn route_one(
     let mut tell = |kind: &str, summary: &str, correlation: String, attributes: &str| {
         tell(connection, &random.id("telemetry"), task, kind, summary, &correlation, attributes)
     };
-    let claimed = format!(r#"{{"attempts":1,"claim_expires_at":"{LEASE_END}","manager_id":null,"worker_id":null}}"#);
+    let claimed =
+        format!(r#"{{"attempts":1,"claim_expires_at":"{LEASE_END}","manager_id":null,"worker_id":null}}"#);
     tell("dispatch_command_claimed", "Claimed command nudge_worker.", format!("{tied}}}"), &claimed)?;
     connection
         .prepare_cached(
@@ -134,7 +135,9 @@ fn route_one(
         )?
         .execute((attempt, AT, &result))?;
     connection
-        .prepare_cached("update commands set state = 'succeeded', updated_at = ?2, result_json = ?3 where id = ?1")?
+        .prepare_cached(
+            "update commands set state = 'succeeded', updated_at = ?2, result_json = ?3 where id = ?1",
+        )?
         .execute((id, AT, &result))?;
     tell(
         "dispatch_command_succeeded",

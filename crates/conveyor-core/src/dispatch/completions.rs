@@ -16,7 +16,8 @@ use super::pass::{OwnEvents, Pass};
 use super::{BATCH, NO_GUARDED_TYPING, PARK_SECONDS, Stop};
 use crate::{Cx, Result, fault};
 
-const HALF_DONE: &str = "typing had begun when the claim lapsed; what became of it is unknown, so it is not repeated";
+const HALF_DONE: &str =
+    "typing had begun when the claim lapsed; what became of it is unknown, so it is not repeated";
 const OLD_HISTORY: &str = "older than the binding; only the newest completion of the history was routed";
 
 /// One notification per key, ever.
@@ -64,7 +65,13 @@ fn give_up_half_done(tx: &mut Tx<'_>, dispatcher: &str, limit: usize) -> Result<
             Actor::Dispatch,
             "dispatch_signal_failed",
             "Gave up a half-done push of worker_task_complete.".into(),
-            tied(&waiting.binding_id, &waiting.correlation_id, dispatcher, Some(waiting.id), waiting.source_event_id),
+            tied(
+                &waiting.binding_id,
+                &waiting.correlation_id,
+                dispatcher,
+                Some(waiting.id),
+                waiting.source_event_id,
+            ),
             json!({
                 "claim_expires_at": waiting.claim_expires_at,
                 "claimed_by": waiting.claimed_by,
@@ -121,7 +128,8 @@ fn retry(tx: &mut Tx<'_>, dispatcher: &str, limit: usize) -> Result<Vec<Element>
             continue;
         }
         let Some(target) = sessions::by_id(tx, &waiting.target_session_id)? else { continue };
-        let task = tasks::find(tx, &waiting.task_id)?.map_or_else(|| waiting.task_id.clone(), |task| task.name);
+        let task =
+            tasks::find(tx, &waiting.task_id)?.map_or_else(|| waiting.task_id.clone(), |task| task.name);
         if target.tmux().is_some() {
             let mode = DeliveryMode::Push;
             notifications::put_off(tx, waiting.id, dispatcher, PARK_SECONDS, mode, NO_GUARDED_TYPING)?;
@@ -163,7 +171,13 @@ fn retry(tx: &mut Tx<'_>, dispatcher: &str, limit: usize) -> Result<Vec<Element>
     Ok(elements)
 }
 
-fn parked(tx: &mut Tx<'_>, waiting: &Waiting, dispatcher: &str, target: &Session, task: &str) -> Result<Element> {
+fn parked(
+    tx: &mut Tx<'_>,
+    waiting: &Waiting,
+    dispatcher: &str,
+    target: &Session,
+    task: &str,
+) -> Result<Element> {
     let ids = tied(
         &waiting.binding_id,
         &waiting.correlation_id,
@@ -241,7 +255,8 @@ fn new_events(
         if !free {
             continue;
         }
-        let suppress = is_history(event, own) && newest_old.get(&event.worker_session_id) != Some(&event.event_id);
+        let suppress =
+            is_history(event, own) && newest_old.get(&event.worker_session_id) != Some(&event.event_id);
         batch.elements.extend(route_one(tx, dispatcher, event, suppress)?);
         events::mark_routed(tx, &event.worker_session_id, event.event_id)?;
     }

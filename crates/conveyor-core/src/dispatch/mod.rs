@@ -112,10 +112,10 @@ impl Stop {
     /// Asks the dispatcher to end.
     pub fn request(&self) {
         self.requested.store(true, Ordering::SeqCst);
-        if let Ok(waker) = self.waker.lock() {
-            if let Some(waker) = waker.as_ref() {
-                waker.wake();
-            }
+        if let Ok(waker) = self.waker.lock()
+            && let Some(waker) = waker.as_ref()
+        {
+            waker.wake();
         }
     }
 

@@ -2,9 +2,9 @@
 //! it began nobody knows, so nothing is repeated.
 
 use conveyor_model::{Actor, AttemptState, CommandState, CommandType, Severity};
+use conveyor_store::Tx;
 use conveyor_store::commands::{self, Lapsed, Recovery};
 use conveyor_store::telemetry::{self, Emit};
-use conveyor_store::Tx;
 use serde_json::json;
 
 use super::elements::{Element, Recovered};

@@ -68,9 +68,9 @@ pub(super) fn batch(
 fn handle(tx: &mut Tx<'_>, request: &Request, command: &Claimable, batch: &mut Batch) -> Result<()> {
     let outcome = tx.savepoint(|tx| execute(tx, request, command));
     let element = match outcome {
-        Err(error) if is_own_fault(&error) => tx.savepoint(|tx| {
-            refuse_after(tx, request, command, &error)
-        })?,
+        Err(error) if is_own_fault(&error) => {
+            tx.savepoint(|tx| refuse_after(tx, request, command, &error))?
+        }
         outcome => outcome?,
     };
     match element {
@@ -113,10 +113,10 @@ struct Route {
 
 fn execute(tx: &mut Tx<'_>, request: &Request, command: &Claimable) -> Result<Executed> {
     let route = find_route(tx, command)?;
-    if let Ok(Route { target, .. }) = &route {
-        if target.tmux().is_some() {
-            return park(tx, request, command, target);
-        }
+    if let Ok(Route { target, .. }) = &route
+        && target.tmux().is_some()
+    {
+        return park(tx, request, command, target);
     }
     let Some(claim) = claim(tx, request, command)? else { return Ok(Executed::TakenByAnother) };
     let route = match route {
@@ -125,10 +125,7 @@ fn execute(tx: &mut Tx<'_>, request: &Request, command: &Claimable) -> Result<Ex
     };
     let check = permission::check(tx, command, &claim, &route.binding.task_id)?;
     if let Some(denied) = check.as_ref().filter(|check| !check.allowed) {
-        let refusal = Refusal {
-            error: denial(denied),
-            error_type: "DispatchPermissionError",
-        };
+        let refusal = Refusal { error: denial(denied), error_type: "DispatchPermissionError" };
         return refuse(tx, request, command, &claim, refusal);
     }
     deliver_by_pull(tx, request, command, &claim, &route, check)
@@ -146,7 +143,8 @@ fn denial(check: &PermissionCheck) -> String {
 fn find_route(tx: &mut Tx<'_>, command: &Claimable) -> Result<Result<Route, Refusal>> {
     let refused = |error: &str| Ok(Err(Refusal { error: error.into(), error_type: "DispatchRoutingError" }));
     let text = |key: &str| command.payload.get(key).and_then(Value::as_str);
-    let Some(message) = text("message").or_else(|| text("text")).filter(|text| !text.trim().is_empty()) else {
+    let Some(message) = text("message").or_else(|| text("text")).filter(|text| !text.trim().is_empty())
+    else {
         return refused("the command's payload has no message");
     };
     let Some(task_id) = &command.task_id else { return refused("the command belongs to no task") };
@@ -162,7 +160,9 @@ fn find_route(tx: &mut Tx<'_>, command: &Claimable) -> Result<Result<Route, Refu
         None => Ok(None),
     };
     match (session(source_id)?, session(target_id)?) {
-        (Some(source), Some(target)) => Ok(Ok(Route { message: message.to_owned(), binding, source, target })),
+        (Some(source), Some(target)) => {
+            Ok(Ok(Route { message: message.to_owned(), binding, source, target }))
+        }
         (None, _) => refused("the binding has no session to send from"),
         (_, None) => refused("the binding has no session to send to"),
     }
@@ -215,7 +215,14 @@ fn claim(tx: &mut Tx<'_>, request: &Request, command: &Claimable) -> Result<Opti
         "worker_id": null,
     });
     let summary = format!("Claimed command {}.", command.command_type);
-    emit(tx, command, "dispatch_command_claimed", summary, correlation(request, command, &claim), attributes)?;
+    emit(
+        tx,
+        command,
+        "dispatch_command_claimed",
+        summary,
+        correlation(request, command, &claim),
+        attributes,
+    )?;
     Ok(Some(claim))
 }
 

@@ -45,7 +45,9 @@ pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -
         }
         // Woken passes belong to this iteration: not counted, no heartbeat of their own.
         while !stop.is_requested() {
-            let wake = cx.db.wait_for_change(&mut changes, next_tick, &mut || request.ingests() && follower.has_news());
+            let wake = cx
+                .db
+                .wait_for_change(&mut changes, next_tick, &mut || request.ingests() && follower.has_news());
             let woken = match wake {
                 Ok(Wake::TimedOut) => break,
                 Ok(Wake::Nudged) => continue,

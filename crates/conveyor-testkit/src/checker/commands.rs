@@ -60,7 +60,10 @@ fn state(case: &Case<'_>, command: &Row, attempts: &[&Row], findings: &mut Findi
         format!("command {id} counts {} attempts but made {counted}", command.int("attempts"))
     });
     findings.expect(command.int("lapses") == abandoned as i64, || {
-        format!("command {id} counts {} lapses but {abandoned} attempts were abandoned", command.int("lapses"))
+        format!(
+            "command {id} counts {} lapses but {abandoned} attempts were abandoned",
+            command.int("lapses")
+        )
     });
     let finished = succeeded + of("failed") + of("blocked");
     let fits = match state {
@@ -95,7 +98,9 @@ fn attempt_times(command: &Row, attempt: &Row, findings: &mut Findings) {
     findings.expect(finished.is_some() == (attempt.text("state") != "running"), || {
         format!("attempt {id} is {} and finished at {finished:?}", attempt.text("state"))
     });
-    findings.expect(finished.is_none() || finished >= started, || format!("attempt {id} finished before it began"));
+    findings.expect(finished.is_none() || finished >= started, || {
+        format!("attempt {id} finished before it began")
+    });
     findings.expect(started >= command.moment("created_at"), || {
         format!("attempt {id} began before its command was created")
     });

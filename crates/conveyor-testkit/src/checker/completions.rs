@@ -25,7 +25,9 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Findings) {
         let fits = is_completion
             && event.text("subtype") == "task_complete"
             && event.text("session_id") == row.text("source_session_id");
-        findings.expect(fits, || format!("notification {id} refers to event {event_id}, which is no such completion"));
+        findings.expect(fits, || {
+            format!("notification {id} refers to event {event_id}, which is no such completion")
+        });
         let receipt = &row.json("payload_json")["worker_receipt"];
         findings.expect(receipt["turn_id"] == event.json("payload_json")["turn_id"], || {
             format!("notification {id} has the receipt of another turn than event {event_id}")

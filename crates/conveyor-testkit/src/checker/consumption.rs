@@ -17,7 +17,11 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Findings) {
         let consumed = row.opt("consumed_at") == item["consumed_at"].as_str()
             && row.opt("consumed_by_session_id") == item["consumed_by_session_id"].as_str();
         findings.expect(consumed && row.opt("consumed_at").is_some(), || {
-            format!("item {id} was printed as consumed at {}, the ledger says {:?}", item["consumed_at"], row.opt("consumed_at"))
+            format!(
+                "item {id} was printed as consumed at {}, the ledger says {:?}",
+                item["consumed_at"],
+                row.opt("consumed_at")
+            )
         });
         findings.expect(item["payload"] == row.json("payload_json"), || {
             format!("item {id} was printed with another payload than the ledger's")
@@ -45,6 +49,9 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Findings) {
     }
     findings.count("items consumed by a consumer that died before printing", unseen);
     findings.expect(unseen <= case.journal.silenced, || {
-        format!("{unseen} items were consumed and never printed, but only {} consumers died", case.journal.silenced)
+        format!(
+            "{unseen} items were consumed and never printed, but only {} consumers died",
+            case.journal.silenced
+        )
     });
 }

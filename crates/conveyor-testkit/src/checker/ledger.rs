@@ -108,8 +108,9 @@ impl Reader {
     pub(super) fn open(source: Source<'_>) -> Self {
         match source {
             Source::Sqlite(path) => {
-                let raw = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE)
-                    .unwrap_or_else(|e| panic!("opening {}: {e}", path.display()));
+                let raw =
+                    rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE)
+                        .unwrap_or_else(|e| panic!("opening {}: {e}", path.display()));
                 raw.busy_timeout(std::time::Duration::from_secs(20)).unwrap();
                 Self::Sqlite(raw)
             }

@@ -93,7 +93,8 @@ pub fn check(evidence: &Evidence<'_>) -> Verdict {
     let mut reader = ledger::Reader::open(evidence.ledger);
     reader.integrity(&mut findings);
     let ledger = reader.load();
-    let case = Case { ledger: &ledger, journal: &journal, drained: evidence.drained, ingested: evidence.ingested };
+    let case =
+        Case { ledger: &ledger, journal: &journal, drained: evidence.drained, ingested: evidence.ingested };
     commands::check(&case, &mut findings);
     notifications::check(&case, &mut findings);
     consumption::check(&case, &mut findings);

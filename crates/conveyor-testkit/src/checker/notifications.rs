@@ -14,11 +14,17 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Findings) {
         let delivered = own.iter().filter(|row| row.text("state") == "delivered").count();
         if command.text("state") == "succeeded" {
             findings.expect(own.len() == 1 && delivered == 1, || {
-                format!("command {id} succeeded with {} notifications, {delivered} of them delivered", own.len())
+                format!(
+                    "command {id} succeeded with {} notifications, {delivered} of them delivered",
+                    own.len()
+                )
             });
         } else {
             findings.expect(delivered == 0, || {
-                format!("command {id} is {} but {delivered} notifications were delivered", command.text("state"))
+                format!(
+                    "command {id} is {} but {delivered} notifications were delivered",
+                    command.text("state")
+                )
             });
         }
         for notification in own {
@@ -51,7 +57,8 @@ fn fits_command(command: &Row, row: &Row, bindings: &HashMap<&str, &Row>, findin
         && row.text("correlation_id") == command.text("correlation_id")
         && payload["command_id"] == *command.text("id")
         && payload["message"] == command.json("payload_json")["message"];
-    findings.expect(same, || format!("notification {id} does not say what command {} says", command.text("id")));
+    findings
+        .expect(same, || format!("notification {id} does not say what command {} says", command.text("id")));
     let key = format!("{}:{}:{}", row.text("binding_id"), command.text("type"), command.text("id"));
     findings.expect(row.text("dedupe_key") == key, || format!("notification {id} has a foreign dedupe key"));
     let Some(binding) = bindings.get(row.text("binding_id")) else {

@@ -40,10 +40,11 @@ fn lines_of(bytes: &[u8]) -> Vec<Line> {
     let mut offset = 0;
     let mut lines = Vec::new();
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        if let Ok(record) = serde_json::from_slice::<Value>(line) {
-            if record["type"].is_string() && record["payload"].is_object() {
-                lines.push(Line { offset, record });
-            }
+        if let Ok(record) = serde_json::from_slice::<Value>(line)
+            && record["type"].is_string()
+            && record["payload"].is_object()
+        {
+            lines.push(Line { offset, record });
         }
         offset += line.len() as u64;
     }
@@ -89,7 +90,8 @@ fn steps<'l>(case: &Case<'l>) -> HashMap<String, Vec<Step>> {
         }
         let attributes = event.json("attributes_json");
         let number = |name: &str| attributes[name].as_i64().unwrap_or(-1);
-        let step = Step { start: number("start_offset"), end: number("new_offset"), events: number("new_events") };
+        let step =
+            Step { start: number("start_offset"), end: number("new_offset"), events: number("new_events") };
         let session = event.json("correlation_json")["session_id"].as_str().unwrap_or_default().to_owned();
         steps.entry(session).or_default().push(step);
     }
@@ -103,7 +105,10 @@ fn chain(session: &str, steps: &[Step], read: i64, stored: i64, findings: &mut F
     let mut at = 0;
     for step in &moves {
         findings.expect(step.start == at, || {
-            format!("session {session}: an ingest began at {} where the one before had ended at {at}", step.start)
+            format!(
+                "session {session}: an ingest began at {} where the one before had ended at {at}",
+                step.start
+            )
         });
         at = step.end;
     }

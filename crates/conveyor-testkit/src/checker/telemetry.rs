@@ -53,7 +53,8 @@ fn twins(case: &Case<'_>, findings: &mut Findings) {
                     && twin.text("summary") == event.text("summary")
                     && twin.text("attributes") == event.text("attributes_json")
                     && twin.text("task_id") == event.text("task_id");
-                findings.expect(same, || format!("the search row of telemetry event {id} says something else"));
+                findings
+                    .expect(same, || format!("the search row of telemetry event {id} says something else"));
             }
         }
     }
@@ -104,7 +105,11 @@ fn bindings(case: &Case<'_>, findings: &mut Findings) {
         }
         for end in ["task_id", "worker_session_id", "manager_session_id"] {
             if let Some(other) = live.insert(binding.text(end), id) {
-                findings.add(format!("bindings {other} and {id} are both live for {} {}", end, binding.text(end)));
+                findings.add(format!(
+                    "bindings {other} and {id} are both live for {} {}",
+                    end,
+                    binding.text(end)
+                ));
             }
         }
         for side in ["worker_session_id", "manager_session_id"] {

@@ -81,7 +81,9 @@ fn an_empty_file_becomes_a_ledger_with_its_mode() {
 fn a_file_that_is_no_database_is_refused() {
     let dir = directory();
     let file = dir.path().join("ledger.db");
-    for content in ["no database, but long enough to have a header of a hundred bytes".repeat(40), "no\n".into()] {
+    for content in
+        ["no database, but long enough to have a header of a hundred bytes".repeat(40), "no\n".into()]
+    {
         std::fs::write(&file, content).unwrap();
         refused_unchanged(&file, "not a database");
     }

@@ -34,8 +34,16 @@ const WAYS: [Spoilt; 24] = [
         "update commands set state = 'pending' where idempotency_key = 'ada/nudge_worker/1'",
         "is pending with the attempts [\"succeeded\"]",
     ),
-    spoilt("a miscounted attempt", "update commands set attempts = 2 where idempotency_key = 'ada/nudge_worker/1'", "counts 2 attempts but made 1"),
-    spoilt("a lapse that was none", "update commands set lapses = 1", "counts 1 lapses but 0 attempts were abandoned"),
+    spoilt(
+        "a miscounted attempt",
+        "update commands set attempts = 2 where idempotency_key = 'ada/nudge_worker/1'",
+        "counts 2 attempts but made 1",
+    ),
+    spoilt(
+        "a lapse that was none",
+        "update commands set lapses = 1",
+        "counts 1 lapses but 0 attempts were abandoned",
+    ),
     spoilt(
         "an attempt that still runs",
         "update command_attempts set state = 'running', finished_at = null where id = 1",
@@ -93,7 +101,11 @@ const WAYS: [Spoilt; 24] = [
          where signal_type = 'worker_task_complete'",
         "was routed 2 times",
     ),
-    spoilt("a line that was skipped", "delete from codex_events where type = 'response_item'", "events were stored of"),
+    spoilt(
+        "a line that was skipped",
+        "delete from codex_events where type = 'response_item'",
+        "events were stored of",
+    ),
     spoilt(
         "a line that was read twice",
         "insert into codex_events (session_id, timestamp, type, subtype, payload_json, byte_offset, ingested_at) \
@@ -112,8 +124,16 @@ const WAYS: [Spoilt; 24] = [
          where event_type = 'codex_events_ingested'",
         "where the one before had ended at 0",
     ),
-    spoilt("a missing search row", "delete from telemetry_events_fts where event_type = 'command_created'", "has no search row"),
-    spoilt("a missing event", "delete from telemetry_events where event_type = 'dispatch_command_claimed'", "has 0 events dispatch_command_claimed"),
+    spoilt(
+        "a missing search row",
+        "delete from telemetry_events_fts where event_type = 'command_created'",
+        "has no search row",
+    ),
+    spoilt(
+        "a missing event",
+        "delete from telemetry_events where event_type = 'dispatch_command_claimed'",
+        "has 0 events dispatch_command_claimed",
+    ),
     spoilt(
         "an event of what did not happen",
         "update telemetry_events set event_type = 'dispatch_command_failed' where event_type = 'dispatch_command_succeeded'",
@@ -209,13 +229,18 @@ fn a_damaged_file_is_found() {
     world.sql("pragma wal_checkpoint(truncate); delete from tasks");
     let verdict = world.judge();
     let said = |what: &str| verdict.violations.iter().any(|line| line.contains(what));
-    assert!(said("foreign_key_check: a row of commands refers to a missing row of tasks"), "{:?}", verdict.violations);
+    assert!(
+        said("foreign_key_check: a row of commands refers to a missing row of tasks"),
+        "{:?}",
+        verdict.violations
+    );
     // An index that should hold every row holds the rows of a partial one.
     world.sql(
         "pragma writable_schema = on; update sqlite_master set sql = substr(sql, 1, instr(sql, 'where') - 1) \
          where name = 'conveyor_commands_ready'",
     );
     let verdict = world.judge();
-    let found = verdict.violations.iter().any(|line| line.contains("integrity_check: wrong # of entries in index"));
+    let found =
+        verdict.violations.iter().any(|line| line.contains("integrity_check: wrong # of entries in index"));
     assert!(found, "{:?}", verdict.violations);
 }

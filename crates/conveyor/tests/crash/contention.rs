@@ -51,11 +51,14 @@ fn crowd(world: &World) {
                                 world.journal.accepted(&key, queued["command_id"].as_str().unwrap());
                             }
                             2 => {
-                                world.run(&["app-heartbeat", task, "--role", "manager", "--json"]).expect_ok();
+                                world
+                                    .run(&["app-heartbeat", task, "--role", "manager", "--json"])
+                                    .expect_ok();
                                 beats.fetch_add(1, Ordering::SeqCst);
                             }
                             3 => {
-                                let (task, inbox) = (TASKS[dice.below(5)], Direction::BOTH[dice.below(2)].inbox());
+                                let (task, inbox) =
+                                    (TASKS[dice.below(5)], Direction::BOTH[dice.below(2)].inbox());
                                 let visit = world.run(&[inbox, task, "--consume-next", "--json"]).json();
                                 if !visit["consumed"].is_null() {
                                     world.journal.printed(&visit["consumed"]);
@@ -95,7 +98,9 @@ fn first_use(world: &World) {
                 barrier.wait();
                 match number % 2 {
                     0 => world.run(&["tasks", "--create", &format!("t{number}"), "--goal", "g"]).expect_ok(),
-                    _ => world.run(&["dispatch", "--watch", "--watch-iterations", "1", "--interval", "0"]).expect_ok(),
+                    _ => world
+                        .run(&["dispatch", "--watch", "--watch-iterations", "1", "--interval", "0"])
+                        .expect_ok(),
                 }
             });
         }

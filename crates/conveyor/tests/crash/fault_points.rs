@@ -101,7 +101,9 @@ fn abort(world: &World, point: &str, arguments: &[&str]) {
 /// Gives the first queued message a claim whose dispatcher has died, as a dispatcher leaves it that
 /// delivers by push.
 fn lapsed_claim(world: &World) {
-    let id = world.text("select id from commands where type = 'nudge_worker' order by created_at limit 1").unwrap();
+    let id = world
+        .text("select id from commands where type = 'nudge_worker' order by created_at limit 1")
+        .unwrap();
     let at = world.text(&format!("select created_at from commands where id = '{id}'")).unwrap();
     let second = format!("{}Z", &at[..19]);
     let search_text = if world.is_sqlite() { ("", "") } else { (", search_text", ", ''") };

@@ -13,7 +13,17 @@ fn chaos_of_server_restarts_while_waiting_and_dispatching() {
     world.bind("ada");
     let dispatcher = world.start(&["dispatch", "--watch", "--interval", "1", "--json"]);
     let wait = |inbox: &str| {
-        world.start(&[inbox, "ada", "--consume-next", "--wait", "--timeout", "60", "--interval", "1", "--json"])
+        world.start(&[
+            inbox,
+            "ada",
+            "--consume-next",
+            "--wait",
+            "--timeout",
+            "60",
+            "--interval",
+            "1",
+            "--json",
+        ])
     };
     let consumers = [wait("worker-inbox"), wait("manager-inbox")];
     let is_watching = || {

@@ -178,12 +178,22 @@ impl<'w> Workload<'w> {
 
     fn dispatch(&self, number: usize) {
         let id = format!("dispatcher-{number}");
-        let arguments =
-            ["dispatch", "--watch", "--lease-seconds", "1", "--interval", "1", "--dispatcher-id", &id, "--json"];
+        let arguments = [
+            "dispatch",
+            "--watch",
+            "--lease-seconds",
+            "1",
+            "--interval",
+            "1",
+            "--dispatcher-id",
+            &id,
+            "--json",
+        ];
         while !self.is(OVER) {
             let ran = self.world.run(&arguments);
             // It was told to end, perhaps before it could listen.
-            let told = self.is(OVER) && std::os::unix::process::ExitStatusExt::signal(&ran.status) == Some(15);
+            let told =
+                self.is(OVER) && std::os::unix::process::ExitStatusExt::signal(&ran.status) == Some(15);
             if !ran.forced && !told && (!ran.ok() || ran.parsed().is_none() || !self.is(OVER)) {
                 self.world.journal.failed(&ran.told());
             }

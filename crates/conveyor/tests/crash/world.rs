@@ -187,7 +187,8 @@ impl World {
 
     /// The rollout of the worker of a task.
     pub fn rollout(&self, task: &str) -> PathBuf {
-        let path = self.text(&format!("select codex_session_path from sessions where name = '{task}-worker'"));
+        let path =
+            self.text(&format!("select codex_session_path from sessions where name = '{task}-worker'"));
         PathBuf::from(path.unwrap_or_else(|| panic!("{task} has no worker")))
     }
 

@@ -41,7 +41,10 @@ fn messages_reach_both_inboxes_with_all_their_rows() {
         let ran = world.run(&["dispatch", "--json"]);
         insta::assert_snapshot!("dispatch_pull", ran.stdout);
         insta::assert_snapshot!("dispatch_pull_telemetry", world.telemetry());
-        insta::assert_snapshot!("dispatch_pull_commands", world.run(&["commands", "--attempts", "--json"]).stdout);
+        insta::assert_snapshot!(
+            "dispatch_pull_commands",
+            world.run(&["commands", "--attempts", "--json"]).stdout
+        );
         let notifications = world.column(
             "select signal_type || ' ' || state || ' ' || delivery_mode || ' ' || dedupe_key || ' ' || payload_json \
              from routed_notifications order by id",
@@ -90,10 +93,18 @@ fn refusals_before_side_effects_fail_the_command_alone() {
         world.bind("demo");
         enqueue(world, "enqueue-nudge-worker", "unbound", "hello?");
         world.json(&[
-            "enqueue-nudge-worker", "demo", "--message", "open it", "--required-permission", "allow_pr", "--json",
+            "enqueue-nudge-worker",
+            "demo",
+            "--message",
+            "open it",
+            "--required-permission",
+            "allow_pr",
+            "--json",
         ]);
         let broken = enqueue(world, "enqueue-nudge-worker", "demo", "x");
-        world.sql(&format!("update commands set payload_json = '{{\"message\":\" \"}}' where id = '{broken}'"));
+        world.sql(&format!(
+            "update commands set payload_json = '{{\"message\":\" \"}}' where id = '{broken}'"
+        ));
         enqueue(world, "enqueue-nudge-worker", "demo", "still works");
         insta::assert_snapshot!("dispatch_refusals", world.run(&["dispatch", "--json"]).stdout);
         assert_eq!(world.scalar("select count(*) from routed_notifications"), "1");
@@ -110,12 +121,14 @@ fn a_granted_permission_lets_the_message_through() {
              '[]', '[]', '{{\"repo\":[\"open_pr\"]}}', '{START}', '{START}')"
         ));
         for permission in ["allow_pr", "repo.push_branch"] {
-            let nudge = ["enqueue-nudge-worker", "demo", "--message", "m", "--required-permission", permission];
+            let nudge =
+                ["enqueue-nudge-worker", "demo", "--message", "m", "--required-permission", permission];
             world.run(&nudge);
         }
         let report = once(world, &[]);
         assert_eq!(states(&report), ["pull_required", "failed"]);
-        let check = serde_json::json!({"allowed": true, "configured": true, "required_permission": "allow_pr"});
+        let check =
+            serde_json::json!({"allowed": true, "configured": true, "required_permission": "allow_pr"});
         assert_eq!(report["processed"][0]["permission_check"], check);
         assert_eq!(report["processed"][1]["error_type"], "DispatchPermissionError");
         assert_eq!(
@@ -163,7 +176,8 @@ fn a_lapsed_claim_is_no_attempt_until_the_fifth() {
         world.bind("demo");
         let id = enqueue(world, "enqueue-nudge-worker", "demo", "m");
         let claim_and_die = || {
-            let expiry = world.column("select claim_expires_at from commands where claim_expires_at is not null");
+            let expiry =
+                world.column("select claim_expires_at from commands where claim_expires_at is not null");
             assert!(expiry.is_empty());
             world.sql(&format!(
                 "update commands set state = 'attempted', attempts = attempts + 1, claimed_by = 'dead', \
@@ -180,7 +194,8 @@ fn a_lapsed_claim_is_no_attempt_until_the_fifth() {
             claim_and_die();
             once(world, &["--limit", "1"]);
         }
-        let row = world.column("select state || ' ' || attempts || ' ' || lapses || ' ' || error from commands");
+        let row =
+            world.column("select state || ' ' || attempts || ' ' || lapses || ' ' || error from commands");
         insta::assert_snapshot!("dispatch_five_lapses", row.join("\n"));
         assert_eq!(world.scalar("select count(*) from command_attempts where state = 'abandoned'"), "5");
     });
@@ -211,7 +226,8 @@ fn leases_are_compared_as_instants_whatever_their_precision() {
         let id = enqueue(world, "enqueue-nudge-worker", "demo", "m");
         // As text, `12:00:00Z` stands behind `12:00:00.500Z`; as an instant it is earlier.
         world.clock.set(Timestamp::parse("2026-06-11T12:00:00.500Z").unwrap());
-        world.sql(&format!("update commands set available_at = '2026-06-11T12:00:00.501Z' where id = '{id}'"));
+        world
+            .sql(&format!("update commands set available_at = '2026-06-11T12:00:00.501Z' where id = '{id}'"));
         assert_eq!(once(world, &[])["processed_count"], 0);
         world.sql(&format!("update commands set available_at = '2026-06-11T12:00:00Z' where id = '{id}'"));
         assert_eq!(once(world, &[])["processed_count"], 1);
@@ -241,7 +257,8 @@ fn a_type_selects_what_moves() {
         enqueue(world, "enqueue-notify-manager", "demo", "m");
         complete(world, "demo", START, "done");
         let kinds = |report: &Value| {
-            let kind = |e: &Value| e["command_type"].as_str().or(e["signal_type"].as_str()).unwrap().to_owned();
+            let kind =
+                |e: &Value| e["command_type"].as_str().or(e["signal_type"].as_str()).unwrap().to_owned();
             report["processed"].as_array().unwrap().iter().map(kind).collect::<Vec<_>>()
         };
         let dry = once(world, &["--dry-run"]);
@@ -289,7 +306,10 @@ fn a_completion_for_a_terminal_manager_waits_and_is_recovered() {
         let report = once(world, &[]);
         assert_eq!(report["processed"][0]["recovered"], true);
         assert_eq!(states(&report), ["pull_required"]);
-        assert_eq!(world.scalar("select state || coalesce(error, '') from routed_notifications"), "delivered");
+        assert_eq!(
+            world.scalar("select state || coalesce(error, '') from routed_notifications"),
+            "delivered"
+        );
     });
 }
 
@@ -345,7 +365,10 @@ fn refusals_of_the_command_line() {
         world.bind("demo");
         insta::assert_snapshot!("dispatch_once_and_watch", world.refused(&["dispatch", "--once", "--watch"]));
         insta::assert_snapshot!("dispatch_type", world.refused(&["dispatch", "--type", "wake"]));
-        insta::assert_snapshot!("dispatch_later_type", world.refused(&["dispatch", "--type", "continue_iteration"]));
+        insta::assert_snapshot!(
+            "dispatch_later_type",
+            world.refused(&["dispatch", "--type", "continue_iteration"])
+        );
         insta::assert_snapshot!("dispatch_interval", world.refused(&["dispatch", "--interval", "soon"]));
         insta::assert_snapshot!("dispatch_limit", world.refused(&["dispatch", "--limit", "-1"]));
         insta::assert_snapshot!("dispatch_positional", world.refused(&["dispatch", "demo"]));

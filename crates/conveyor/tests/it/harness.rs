@@ -201,7 +201,9 @@ impl World {
     /// Runs SQL on the ledger behind the program's back.
     pub fn sql(&self, statement: &str) {
         match &self.engine {
-            Engine::Sqlite => rusqlite::Connection::open(self.file()).unwrap().execute_batch(statement).unwrap(),
+            Engine::Sqlite => {
+                rusqlite::Connection::open(self.file()).unwrap().execute_batch(statement).unwrap()
+            }
             Engine::Postgres(schema) => schema.client().batch_execute(statement).unwrap(),
         }
     }

@@ -418,7 +418,9 @@ fn inbox_refusals() {
 fn an_old_ledger_is_listed_as_it_is_and_gets_our_additions_when_consuming() {
     on_sqlite(|world| {
         world.bind("demo");
-        world.sql("drop index conveyor_tasks_name; delete from conveyor_schema where name = 'conveyor_tasks_name'");
+        world.sql(
+            "drop index conveyor_tasks_name; delete from conveyor_schema where name = 'conveyor_tasks_name'",
+        );
         nudge(world, "a", 1);
         let indexes = "select count(*) from sqlite_master where name = 'conveyor_tasks_name'";
         assert_eq!(keys(&world.json(&["worker-inbox", "demo", "--json"])["items"]), ["a"]);

@@ -9,8 +9,17 @@ fn enqueue_and_list() {
         let nudge = ["enqueue-nudge-worker", "demo", "--message", "Run the tests"];
         insta::assert_snapshot!("enqueue_text", world.run(&nudge).stdout);
         let all = [
-            "enqueue-notify-manager", "demo", "--message", "-5 failures left", "--required-permission", " allow_pr ",
-            "--idempotency-key", "k1", "--correlation-id", "c1", "--json",
+            "enqueue-notify-manager",
+            "demo",
+            "--message",
+            "-5 failures left",
+            "--required-permission",
+            " allow_pr ",
+            "--idempotency-key",
+            "k1",
+            "--correlation-id",
+            "c1",
+            "--json",
         ];
         insta::assert_snapshot!("enqueue_json", world.run(&all).stdout);
         insta::assert_snapshot!("commands_text", world.run(&["commands"]).stdout);
@@ -60,8 +69,14 @@ fn refusals() {
         insta::assert_snapshot!("enqueue_no_message", nudge(&["demo"]));
         insta::assert_snapshot!("enqueue_blank", nudge(&["demo", "--message", "  "]));
         insta::assert_snapshot!("enqueue_unknown_task", nudge(&["nobody", "--message", "m"]));
-        insta::assert_snapshot!("enqueue_key_taken", nudge(&["demo", "--message", "m", "--idempotency-key", "k"]));
-        insta::assert_snapshot!("enqueue_permission", nudge(&["demo", "--message", "m", "--required-permission", "fly"]));
+        insta::assert_snapshot!(
+            "enqueue_key_taken",
+            nudge(&["demo", "--message", "m", "--idempotency-key", "k"])
+        );
+        insta::assert_snapshot!(
+            "enqueue_permission",
+            nudge(&["demo", "--message", "m", "--required-permission", "fly"])
+        );
         insta::assert_snapshot!("enqueue_dry_run", nudge(&["demo", "--message", "m", "--dry-run"]));
         insta::assert_snapshot!("enqueue_loop_run", nudge(&["demo", "--message", "m", "--loop-run", "r"]));
         insta::assert_snapshot!("commands_state", world.refused(&["commands", "--state", "lost"]));

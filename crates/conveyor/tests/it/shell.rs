@@ -22,7 +22,11 @@ fn every_command_teaches_with_an_example() {
             for name in spec.names() {
                 let help = world.run_plain(&[name, "--help"]);
                 assert_eq!(help.code, 0, "{name}");
-                assert!(help.stdout.starts_with(&format!("usage: conveyor {}", spec.name)), "{}", help.stdout);
+                assert!(
+                    help.stdout.starts_with(&format!("usage: conveyor {}", spec.name)),
+                    "{}",
+                    help.stdout
+                );
                 assert!(help.stdout.contains("Example"), "{name} --help shows no example");
                 let about = spec.about;
                 assert!(about.starts_with(char::is_uppercase) && !about.ends_with('.'), "{name}: {about}");
@@ -53,7 +57,8 @@ fn mistakes_get_one_line_with_a_suggestion() {
             &["completions"],
             &["completions", "fishy"],
         ];
-        let answers: Vec<String> = lines.iter().map(|line| format!("{}\n  {}", line.join(" "), said(line))).collect();
+        let answers: Vec<String> =
+            lines.iter().map(|line| format!("{}\n  {}", line.join(" "), said(line))).collect();
         insta::assert_snapshot!("mistakes", answers.join("\n"));
         assert_eq!(std::fs::read_dir(world.dir()).unwrap().count(), 0, "a refused line wrote something");
     });
@@ -74,7 +79,9 @@ fn completions_name_every_command() {
 #[test]
 fn both_program_names_are_known() {
     on_sqlite(|world| {
-        assert!(world.run_plain(&["--ts-runtime", "tasks", "--help"]).stdout.starts_with("usage: conveyor tasks"));
+        assert!(
+            world.run_plain(&["--ts-runtime", "tasks", "--help"]).stdout.starts_with("usage: conveyor tasks")
+        );
     });
 }
 

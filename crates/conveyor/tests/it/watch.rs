@@ -55,7 +55,8 @@ fn watching(world: &World, more: &[&str]) -> Process {
     arguments.extend(more);
     let process = Process::start(world, &arguments);
     wait::until(LIMIT, "the first heartbeat", || {
-        world.scalar("select count(*) from telemetry_events where event_type = 'dispatch_watch_heartbeat'") != "0"
+        world.scalar("select count(*) from telemetry_events where event_type = 'dispatch_watch_heartbeat'")
+            != "0"
     });
     process
 }
@@ -74,7 +75,10 @@ fn append(path: &std::path::Path, lines: &[Value]) {
 
 fn begin_rollouts(world: &World, task: &str) {
     for role in ["worker", "manager"] {
-        append(&rollout(world, task, role), &[json!({"type": "session_meta", "payload": {"id": format!("codex-{role}")}})]);
+        append(
+            &rollout(world, task, role),
+            &[json!({"type": "session_meta", "payload": {"id": format!("codex-{role}")}})],
+        );
     }
 }
 
@@ -91,7 +95,17 @@ fn a_waiting_inbox_is_served_at_once_and_a_signal_ends_the_watch() {
         let watch = watching(world, &["--interval", "3600"]);
         let inbox = Process::start(
             world,
-            &["worker-inbox", "demo", "--consume-next", "--wait", "--timeout", "60", "--interval", "60", "--json"],
+            &[
+                "worker-inbox",
+                "demo",
+                "--consume-next",
+                "--wait",
+                "--timeout",
+                "60",
+                "--interval",
+                "60",
+                "--json",
+            ],
         );
         world.run(&["enqueue-nudge-worker", "demo", "--message", "wake up"]);
         let (code, stdout, stderr) = inbox.end();
@@ -115,8 +129,10 @@ fn a_finished_turn_in_a_rollout_reaches_the_manager_by_itself() {
         world.bind("demo");
         begin_rollouts(world, "demo");
         let _watch = watching(world, &["--interval", "3600"]);
-        let inbox =
-            Process::start(world, &["manager-inbox", "demo", "--consume-next", "--wait", "--timeout", "60", "--json"]);
+        let inbox = Process::start(
+            world,
+            &["manager-inbox", "demo", "--consume-next", "--wait", "--timeout", "60", "--json"],
+        );
         append(&rollout(world, "demo", "worker"), &[completion("2099-01-01T00:00:00Z", "all green")]);
         let (code, stdout, stderr) = inbox.end();
         assert_eq!(code, Some(0), "{stderr}");
@@ -133,7 +149,8 @@ fn of_old_history_only_the_newest_completion_is_routed() {
     on_both_engines(|world| {
         world.bind("demo");
         begin_rollouts(world, "demo");
-        let old: Vec<Value> = (1..=25).map(|n| completion("2026-01-01T00:00:00Z", &format!("old {n}"))).collect();
+        let old: Vec<Value> =
+            (1..=25).map(|n| completion("2026-01-01T00:00:00Z", &format!("old {n}"))).collect();
         append(&rollout(world, "demo", "worker"), &old);
         append(&rollout(world, "demo", "worker"), &[completion("2099-01-01T00:00:00Z", "new")]);
         let watch = watching(world, &["--interval", "3600"]);
@@ -143,7 +160,9 @@ fn of_old_history_only_the_newest_completion_is_routed() {
                  where n.state = '{state}' order by n.id"
             ))
         };
-        wait::until(LIMIT, "all completions", || in_state("delivered").len() + in_state("suppressed").len() == 26);
+        wait::until(LIMIT, "all completions", || {
+            in_state("delivered").len() + in_state("suppressed").len() == 26
+        });
         let delivered = in_state("delivered");
         assert_eq!(delivered.len(), 2, "{delivered:?}");
         assert!(delivered[0].contains("old 25") && delivered[1].contains("new"), "{delivered:?}");
