@@ -1,8 +1,8 @@
 //! The command queue from the user's side: queueing messages, listing commands.
 
-use conveyor_model::records::Object;
+use conveyor_model::records::Command;
 use conveyor_model::{Actor, CommandState, CommandType, permissions};
-use conveyor_store::commands::{self, Attempt, Filter, Listed, NewCommand};
+use conveyor_store::commands::{self, Filter, NewCommand};
 use conveyor_store::telemetry::{self, Emit};
 use conveyor_store::{StoreError, Tx};
 use serde::Serialize;
@@ -159,76 +159,12 @@ pub struct ListRequest<'a> {
     pub with_attempts: bool,
 }
 
-/// A command in a list.
-#[derive(Debug, Serialize)]
-#[allow(missing_docs, reason = "fields are the columns of the table")]
-pub struct CommandRecord {
-    pub id: String,
-    pub idempotency_key: String,
-    #[serde(rename = "type")]
-    pub command_type: String,
-    pub state: String,
-    pub created_at: String,
-    pub updated_at: String,
-    pub task_id: Option<String>,
-    pub task_name: Option<String>,
-    pub worker_id: Option<String>,
-    pub manager_id: Option<String>,
-    pub correlation_id: Option<String>,
-    pub available_at: Option<String>,
-    pub claimed_by: Option<String>,
-    pub claimed_at: Option<String>,
-    pub claim_expires_at: Option<String>,
-    pub attempts: i64,
-    pub max_attempts: i64,
-    pub required_permission: Option<String>,
-    pub payload: Object,
-    pub result: Option<Object>,
-    pub error: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub attempt_history: Option<Vec<Attempt>>,
-    /// Number of attempts ever begun.
-    #[serde(skip)]
-    pub attempt_rows: i64,
-}
-
-impl From<Listed> for CommandRecord {
-    fn from(listed: Listed) -> Self {
-        let command = listed.command;
-        Self {
-            id: command.id,
-            idempotency_key: command.idempotency_key,
-            command_type: command.command_type,
-            state: command.state,
-            created_at: command.created_at,
-            updated_at: command.updated_at,
-            task_id: command.task_id,
-            task_name: listed.task_name,
-            worker_id: command.worker_id,
-            manager_id: command.manager_id,
-            correlation_id: command.correlation_id,
-            available_at: command.available_at,
-            claimed_by: command.claimed_by,
-            claimed_at: command.claimed_at,
-            claim_expires_at: command.claim_expires_at,
-            attempts: command.attempts,
-            max_attempts: command.max_attempts,
-            required_permission: command.required_permission,
-            payload: command.payload,
-            result: command.result,
-            error: command.error,
-            attempt_history: None,
-            attempt_rows: listed.attempt_rows,
-        }
-    }
-}
-
 /// Hands every matching command to `sink`, in queue order. A filter that matches nothing (even an
 /// unknown task) is no error.
 ///
 /// # Errors
 /// A failing ledger, or a failing `sink`.
-pub fn list(cx: &mut Cx, request: &ListRequest<'_>, sink: Sink<'_, CommandRecord>) -> Result<()> {
+pub fn list(cx: &mut Cx, request: &ListRequest<'_>, sink: Sink<'_, Command>) -> Result<()> {
     cx.db.read(|tx| {
         let task = match request.task {
             Some(reference) => match conveyor_store::tasks::find(tx, reference)? {
@@ -244,13 +180,6 @@ pub fn list(cx: &mut Cx, request: &ListRequest<'_>, sink: Sink<'_, CommandRecord
             state: request.state,
             command_type: request.command_type,
         };
-        if request.with_attempts {
-            return commands::each_with_attempts(tx, &filter, &mut |listed, attempts| {
-                let mut record = CommandRecord::from(listed);
-                record.attempt_history = Some(attempts);
-                Ok(sink(record)?)
-            });
-        }
-        commands::each(tx, &filter, &mut |listed| Ok(sink(listed.into())?))
+        commands::each(tx, &filter, request.with_attempts, &mut |command| Ok(sink(command)?))
     })
 }

@@ -64,7 +64,7 @@ pub struct Binding {
     pub created_at: String,
 }
 
-/// A row of `commands`.
+/// A row of `commands` as lists print it, with the name of its task.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "fields are the columns of the table")]
 pub struct Command {
@@ -73,6 +73,7 @@ pub struct Command {
     pub created_at: String,
     pub updated_at: String,
     pub task_id: Option<String>,
+    pub task_name: Option<String>,
     pub worker_id: Option<String>,
     pub manager_id: Option<String>,
     pub correlation_id: Option<String>,
@@ -89,6 +90,26 @@ pub struct Command {
     pub payload: Object,
     pub result: Option<Object>,
     pub error: Option<String>,
+    /// Oldest first; `None` where it was not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt_history: Option<Vec<Attempt>>,
+}
+
+/// One dispatcher attempt at a command.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "fields are the columns of the table")]
+pub struct Attempt {
+    pub id: i64,
+    pub command_id: String,
+    pub correlation_id: String,
+    pub dispatcher_id: String,
+    pub started_at: String,
+    pub finished_at: Option<String>,
+    pub state: String,
+    pub result: Option<Object>,
+    pub error: Option<String>,
+    pub side_effect_started: bool,
+    pub side_effect_completed: bool,
 }
 
 /// A telemetry event about to be written, or read back.

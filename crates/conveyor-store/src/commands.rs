@@ -1,8 +1,7 @@
 //! The command queue: creating, listing, claiming and finishing commands, and their attempts.
 
-use conveyor_model::records::{Command, Object};
+use conveyor_model::records::{Attempt, Command, Object};
 use conveyor_model::{AttemptState, CommandState, CommandType, IdPrefix, json};
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::{Param, Row, StoreError, Tx, params};
@@ -86,68 +85,44 @@ pub struct Filter<'a> {
     pub command_type: Option<&'a str>,
 }
 
-/// A command in a list, with the name of its task.
-pub struct Listed {
-    /// The row.
-    pub command: Command,
-    /// The task's name, if the task exists.
-    pub task_name: Option<String>,
-    /// How often dispatchers have tried.
-    pub attempt_rows: i64,
-}
-
-/// Hands every matching command to `each`, in queue order.
+/// Hands every matching command to `each`, in queue order; with its attempt history, oldest attempt
+/// first, if wanted.
 ///
 /// # Errors
 /// A failing statement, or what `each` returns.
 pub fn each<E: From<StoreError>>(
     tx: &mut Tx<'_>,
     filter: &Filter<'_>,
-    each: &mut dyn FnMut(Listed) -> Result<(), E>,
+    with_attempts: bool,
+    each: &mut dyn FnMut(Command) -> Result<(), E>,
 ) -> Result<(), E> {
     let (condition, values) = condition(filter);
+    let (attempt, join, order) = if with_attempts {
+        (ATTEMPT, "left join command_attempts a on a.command_id = c.id", ", a.id")
+    } else {
+        ("null", "", "")
+    };
     let sql = format!(
-        "select {LISTED}, (select count(*) from command_attempts a where a.command_id = c.id) \
-         from commands c left join tasks t on t.id = c.task_id where {condition} order by c.created_at, c.rowid"
-    );
-    tx.each(&sql, &values, &mut |row| {
-        each(Listed { command: from_row(row)?, task_name: row.opt_text(20)?, attempt_rows: row.int(21)? })
-    })
-}
-
-/// As [`each`], with the attempt history of every command, oldest attempt first.
-///
-/// # Errors
-/// As [`each`].
-pub fn each_with_attempts<E: From<StoreError>>(
-    tx: &mut Tx<'_>,
-    filter: &Filter<'_>,
-    each: &mut dyn FnMut(Listed, Vec<Attempt>) -> Result<(), E>,
-) -> Result<(), E> {
-    let (condition, values) = condition(filter);
-    let sql = format!(
-        "select {LISTED}, 0, {ATTEMPT} from commands c left join tasks t on t.id = c.task_id \
-         left join command_attempts a on a.command_id = c.id where {condition} \
-         order by c.created_at, c.rowid, a.id"
+        "select {LISTED}, {attempt} from commands c left join tasks t on t.id = c.task_id {join} \
+         where {condition} order by c.created_at, c.rowid{order}"
     );
     // One row per attempt; the rows of one command stand together.
-    let mut held: Option<(Listed, Vec<Attempt>)> = None;
+    let mut held: Option<Command> = None;
     tx.each(&sql, &values, &mut |row| {
         let id = row.text(0)?;
-        if held.as_ref().is_none_or(|(listed, _)| listed.command.id != id) {
-            if let Some((listed, attempts)) = held.take() {
-                each(listed, attempts)?;
+        if held.as_ref().is_none_or(|command| command.id != id) {
+            if let Some(command) = held.take() {
+                each(command)?;
             }
-            let listed = Listed { command: from_row(row)?, task_name: row.opt_text(20)?, attempt_rows: 0 };
-            held = Some((listed, Vec::new()));
+            held = Some(from_row(row, with_attempts)?);
         }
-        if let (Some((listed, attempts)), Some(_)) = (&mut held, row.opt_int(22)?) {
-            attempts.push(attempt_row(row, 22)?);
-            listed.attempt_rows += 1;
+        if with_attempts && row.opt_int(FIRST_OF_ATTEMPT)?.is_some() {
+            let history = held.as_mut().and_then(|command| command.attempt_history.as_mut());
+            history.map_or(Ok(()), |history| attempt_row(row).map(|attempt| history.push(attempt)))?;
         }
         Ok::<(), E>(())
     })?;
-    held.map_or(Ok(()), |(listed, attempts)| each(listed, attempts))
+    held.map_or(Ok(()), each)
 }
 
 const LISTED: &str = "c.id, c.idempotency_key, c.created_at, c.updated_at, c.task_id, c.worker_id, c.manager_id, \
@@ -177,7 +152,7 @@ fn condition<'a>(filter: &Filter<'a>) -> (String, Vec<Param<'a>>) {
     (conditions.join(" and "), values)
 }
 
-fn from_row(row: &Row<'_>) -> Result<Command, StoreError> {
+fn from_row(row: &Row<'_>, with_attempts: bool) -> Result<Command, StoreError> {
     Ok(Command {
         id: row.text(0)?,
         idempotency_key: row.text(1)?,
@@ -199,28 +174,16 @@ fn from_row(row: &Row<'_>) -> Result<Command, StoreError> {
         payload: row.object(17)?,
         result: json::optional_object(row.opt_text(18)?.as_deref()),
         error: row.opt_text(19)?,
+        task_name: row.opt_text(20)?,
+        attempt_history: with_attempts.then(Vec::new),
     })
 }
 
-/// One dispatcher attempt.
-#[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs, reason = "fields are the columns of the table")]
-pub struct Attempt {
-    pub id: i64,
-    pub command_id: String,
-    pub correlation_id: String,
-    pub dispatcher_id: String,
-    pub started_at: String,
-    pub finished_at: Option<String>,
-    pub state: String,
-    pub result: Option<Object>,
-    pub error: Option<String>,
-    pub side_effect_started: bool,
-    pub side_effect_completed: bool,
-}
+/// Where the columns of an attempt begin in a row of the list.
+const FIRST_OF_ATTEMPT: usize = 21;
 
-/// An attempt whose columns begin at `first`.
-fn attempt_row(row: &Row<'_>, first: usize) -> Result<Attempt, StoreError> {
+fn attempt_row(row: &Row<'_>) -> Result<Attempt, StoreError> {
+    let first = FIRST_OF_ATTEMPT;
     Ok(Attempt {
         id: row.int(first)?,
         command_id: row.text(first + 1)?,

@@ -152,7 +152,7 @@ pub(super) fn memory(lab: &Lab, report: &mut Report) -> Result<(), Failure> {
     let ledger = if lab.quick { ledger::create(lab, "memory.db", SMALL)? } else { large::open(lab)? };
     let more: [&[&str]; 4] =
         [&["commands", "--json"], &["commands"], &["dispatch", "--once"], &["db-doctor"]];
-    let mut worst: (f64, &str) = (0.0, "");
+    let mut worst: Option<(f64, &str)> = None;
     for words in READING.into_iter().chain(WRITING).chain(more) {
         for _ in 0..3 {
             let mut command = lab.conveyor(&ledger, words);

@@ -76,10 +76,13 @@ fn one_message(lab: &Lab, ledger: &Path) -> Result<Journey, Failure> {
     let wait: &[&str] = &["worker-inbox", TASK, "--wait", "--timeout", "20", "--consume-next"];
     let mut waiting = Guard(piped(lab.conveyor(ledger, wait))?);
     let stdout = waiting.0.stdout.take().ok_or_else(|| Failure::new("a pipe is missing"))?;
+    // A heading comes first.
     let line = std::thread::spawn(move || {
-        let mut line = String::new();
-        let read = BufReader::new(stdout).read_line(&mut line);
-        (Instant::now(), read.unwrap_or(0), line)
+        let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+        let found = lines.any(|line| line.contains("nudge_worker"));
+        let arrived = Instant::now();
+        lines.for_each(drop);
+        found.then_some(arrived)
     });
     std::thread::sleep(SETTLING);
     let start = Instant::now();
@@ -92,11 +95,9 @@ fn one_message(lab: &Lab, ledger: &Path) -> Result<Journey, Failure> {
     // Read to the end, so that it can end itself.
     let _ = answer.read_to_end(&mut Vec::new());
     enqueue.0.wait().context("waiting for the enqueue")?;
-    let (arrived, read, line) = line.join().map_err(|_| Failure::new("the reading thread failed"))?;
+    let arrived = line.join().map_err(|_| Failure::new("the reading thread failed"))?;
     waiting.0.wait().context("waiting for the inbox")?;
-    if read == 0 || !line.contains("nudge_worker") {
-        return Err(Failure::new(format!("the waiting inbox printed {line:?}")));
-    }
+    let arrived = arrived.ok_or_else(|| Failure::new("the waiting inbox did not print the message"))?;
     Ok(Journey { committed, arrived: arrived.duration_since(start).as_secs_f64() })
 }
 

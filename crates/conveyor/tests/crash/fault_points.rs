@@ -3,16 +3,20 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 
-use crate::world::{Direction, World};
+use conveyor_testkit::checker::key;
+
+use crate::world::{Direction, World, enqueue_arguments};
 
 /// What the dying process was doing.
 enum Dying {
     /// These arguments, after the work was queued.
     Working(&'static [&'static str]),
-    /// Consuming, after the work was dispatched.
-    Consuming,
-    /// Binding another task.
-    Binding,
+    /// Consuming, after the work was dispatched; whether an item is gone with it.
+    Consuming(bool),
+    /// Queueing a message that was committed.
+    Queueing,
+    /// Binding another task; whether it is bound.
+    Binding(bool),
 }
 
 const DISPATCH: Dying = Dying::Working(&["dispatch", "--once", "--ingest", "--limit", "2"]);
@@ -20,24 +24,56 @@ const INGEST: Dying = Dying::Working(&["ingest", "ada-worker"]);
 const WATCH: Dying = Dying::Working(&["dispatch", "--watch", "--lease-seconds", "1"]);
 
 /// Every point, with the passage at which to die and who passes it.
-const POINTS: [(&str, Dying); 16] = [
+const POINTS: [(&str, Dying); 21] = [
+    ("dispatch.looked", DISPATCH),
+    ("dispatch.recovered", DISPATCH),
     ("dispatch.before_batch", DISPATCH),
     ("dispatch.after_batch", DISPATCH),
     ("dispatch.after_batch:2", WATCH),
-    ("dispatch.recovered", DISPATCH),
+    ("dispatch.after_waiting", WATCH),
     ("dispatch.before_completions", WATCH),
     ("dispatch.after_completions", WATCH),
     ("dispatch.before_heartbeat", WATCH),
     ("dispatch.before_heartbeat:2", WATCH),
+    ("ingest.mark_read", INGEST),
     ("ingest.batch_parsed", INGEST),
     ("ingest.batch_committed", INGEST),
-    ("ingest.batch_parsed", WATCH),
+    ("ingest.refreshed", WATCH),
     ("ingest.batch_committed", WATCH),
-    ("inbox.consumed", Dying::Consuming),
-    ("inbox.consumed", Dying::Consuming),
-    ("disposable.files_placed", Dying::Binding),
-    ("disposable.recorded", Dying::Binding),
+    ("inbox.found", Dying::Consuming(false)),
+    ("inbox.looked", Dying::Consuming(false)),
+    ("inbox.consumed", Dying::Consuming(true)),
+    ("queue.enqueued", Dying::Queueing),
+    ("disposable.files_placed", Dying::Binding(false)),
+    ("disposable.recorded", Dying::Binding(true)),
 ];
+
+/// A point that the program passes and that is not in the list would be a gap in the suite.
+#[test]
+fn every_fault_point_is_in_the_list() {
+    fn points_below(directory: &std::path::Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                points_below(&path, found);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let names = text.split("fault::point(\"").skip(1).filter_map(|rest| rest.split('"').next());
+            found.extend(names.map(str::to_owned));
+        }
+    }
+    let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut found = Vec::new();
+    for name in ["conveyor-core/src", "conveyor/src", "conveyor-store/src", "conveyor-agents/src"] {
+        points_below(&crates.join(name), &mut found);
+    }
+    assert!(!found.is_empty());
+    for point in found {
+        let is_listed = |(listed, _): &(&str, Dying)| listed.split(':').next() == Some(&point);
+        assert!(POINTS.iter().any(is_listed), "no process dies at {point}");
+    }
+}
 
 #[test]
 fn chaos_of_aborts_at_every_fault_point_on_sqlite() {
@@ -67,15 +103,24 @@ fn die_at(world: &World, point: &str, dying: &Dying) {
     let mut tasks = vec!["ada"];
     match dying {
         Dying::Working(arguments) => abort(world, point, arguments),
-        Dying::Consuming => {
+        Dying::Consuming(_) => {
             world.run(&["dispatch", "--once"]).expect_ok();
             abort(world, point, &["worker-inbox", "ada", "--consume-next", "--json"]);
             world.journal.silenced();
         }
-        Dying::Binding => {
+        Dying::Queueing => {
+            let key = key("ada", "nudge_worker", 4);
+            let arguments = enqueue_arguments("ada", Direction::ToWorker, &key);
+            world.journal.trying(&key);
+            abort(world, point, &arguments);
+            let again = world.run(&arguments).refusal();
+            assert!(again.contains("is taken"), "{again}");
+            world.journal.taken(&key);
+        }
+        Dying::Binding(is_bound) => {
             abort(world, point, &["create-disposable-binding", "bob"]);
-            let is_bound = world.text("select count(*) from bindings").as_deref() == Some("2");
-            assert_eq!(is_bound, point == "disposable.recorded", "{point}");
+            let bindings = world.text("select count(*) from bindings").unwrap();
+            assert_eq!(bindings, if *is_bound { "2" } else { "1" }, "{point}");
             if !is_bound {
                 world.bind("bob");
             }
@@ -89,7 +134,7 @@ fn die_at(world: &World, point: &str, dying: &Dying) {
     assert_eq!(verdict.count("lapses"), 1, "{point}: {}", verdict.summary());
     assert_eq!(verdict.count("routed completions"), 2, "{point}: {}", verdict.summary());
     let unprinted = verdict.count("items consumed by a consumer that died before printing");
-    assert_eq!(unprinted, usize::from(matches!(dying, Dying::Consuming)), "{point}");
+    assert_eq!(unprinted, usize::from(matches!(dying, Dying::Consuming(true))), "{point}");
 }
 
 /// Runs a command that must die at the point.

@@ -72,7 +72,7 @@ Example:
         let mut rows = out.rows(if self.attempts { &heading } else { &heading[..4] });
         queue::list(&mut cx, &request, &mut |command| {
             let task = command.task_name.or(command.task_id).unwrap_or_default();
-            let attempts = format!("attempts={}", command.attempt_rows);
+            let attempts = format!("attempts={}", command.attempt_history.map_or(0, |history| history.len()));
             let fields = [command.id.as_str(), &command.state, &command.command_type, &task, &attempts];
             rows.push(if self.attempts { &fields } else { &fields[..4] })
         })?;
