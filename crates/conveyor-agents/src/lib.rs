@@ -4,3 +4,5 @@
 
 pub mod processes;
 pub mod rollout;
+pub mod screen;
+pub mod tmux;

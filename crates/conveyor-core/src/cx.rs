@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use conveyor_agents::tmux::Tmux;
 use conveyor_model::{Clock, Ids, Timestamp};
 use conveyor_store::Db;
 
@@ -13,6 +14,8 @@ pub struct Cx {
     pub cwd: PathBuf,
     /// The process that called us; recorded for sessions without a process of their own.
     pub parent_pid: i64,
+    /// The terminals.
+    pub tmux: Tmux,
 }
 
 impl Cx {

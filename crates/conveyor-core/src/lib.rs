@@ -27,6 +27,7 @@ pub mod sessions;
 pub mod tail;
 pub mod tasks;
 
+pub use conveyor_agents::tmux::{ServerChoice, Tmux};
 pub use cx::{Cx, RandomIds, SystemClock};
 pub use error::Error;
 

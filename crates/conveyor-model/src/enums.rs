@@ -270,6 +270,62 @@ text_enum! {
     }
 }
 
+text_enum! {
+    /// How much of a captured terminal becomes a segment of the transcript.
+    CaptureMode {
+        /// Nothing but the fact.
+        Metadata = "metadata",
+        /// The last lines of what is new.
+        Excerpt = "excerpt",
+        /// Everything, whatever was there before.
+        Snapshot = "snapshot",
+        /// What is new.
+        Segment = "segment",
+        /// What is new.
+        Full = "full",
+    }
+}
+
+text_enum! {
+    /// What a segment of a transcript holds.
+    SegmentKind {
+        /// No text: only that a capture was made, or the text was pruned.
+        Metadata = "metadata",
+        /// The last lines of what was new.
+        Excerpt = "excerpt",
+        /// A whole capture.
+        Snapshot = "snapshot",
+        /// The lines that follow the previous capture.
+        Segment = "segment",
+        /// A whole capture, because nothing in it follows the previous one.
+        Reset = "reset",
+    }
+}
+
+text_enum! {
+    /// Which sides of a task a command is about.
+    Roles {
+        /// Both.
+        All = "all",
+        /// The worker alone.
+        Worker = "worker",
+        /// The manager alone.
+        Manager = "manager",
+    }
+}
+
+impl Roles {
+    /// The sides, worker first.
+    #[must_use]
+    pub fn each(self) -> &'static [Role] {
+        match self {
+            Self::All => &[Role::Worker, Role::Manager],
+            Self::Worker => &[Role::Worker],
+            Self::Manager => &[Role::Manager],
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -59,6 +59,13 @@ pub fn optional_object(text: Option<&str>) -> Option<Map<String, Value>> {
     }
 }
 
+/// Reads a stored list of texts; what is no list reads as empty, what is no text is left out.
+#[must_use]
+pub fn texts(text: &str) -> Vec<String> {
+    let items: Vec<Value> = serde_json::from_str(text).unwrap_or_default();
+    items.into_iter().filter_map(|item| item.as_str().map(ToOwned::to_owned)).collect()
+}
+
 /// PostgreSQL's text cannot hold NUL; both engines store U+FFFD in its place.
 #[must_use]
 pub fn without_nul(text: &str) -> std::borrow::Cow<'_, str> {
@@ -85,5 +92,7 @@ mod tests {
         assert!(object("{broken").is_empty());
         assert_eq!(object(r#"{"a":1}"#).len(), 1);
         assert_eq!(optional_object(None), None);
+        assert_eq!(texts(r#"["a",1,"b"]"#), ["a", "b"]);
+        assert!(texts("{}").is_empty());
     }
 }

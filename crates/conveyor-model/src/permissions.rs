@@ -72,6 +72,16 @@ impl Permissions {
     pub fn allows(&self, name: &str) -> bool {
         expand(name).iter().all(|permission| self.0.contains(permission))
     }
+
+    /// The set in its stored form: every category with its granted actions, sorted.
+    #[must_use]
+    pub fn to_stored(&self) -> Map<String, Value> {
+        let granted = |category: &str, actions: &[&str]| -> Value {
+            let is_granted = |action: &&&str| self.0.contains(&format!("{category}.{action}"));
+            actions.iter().filter(is_granted).copied().collect()
+        };
+        TAXONOMY.iter().map(|(name, actions)| ((*name).to_owned(), granted(name, actions))).collect()
+    }
 }
 
 fn is_truthy(value: &Value) -> bool {
@@ -105,6 +115,15 @@ mod tests {
         assert!(!stored(r#"{"allow_pr":0}"#).allows("repo.open_pr"));
         assert!(stored(r#"{"repo.push_branch":1,"nonsense":true}"#).allows("repo.push_branch"));
         assert!(!stored(r#"{"repo":["fly"]}"#).allows("repo.fly"));
+    }
+
+    #[test]
+    fn the_stored_form_has_every_category() {
+        let stored = stored(r#"{"allow_pr":true,"worker_session":["compact","clear"]}"#).to_stored();
+        assert_eq!(
+            Value::Object(stored).to_string(),
+            r#"{"communication":[],"context":[],"repo":["open_pr"],"verification":[],"worker_session":["clear","compact"]}"#
+        );
     }
 
     #[test]

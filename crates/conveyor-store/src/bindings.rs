@@ -1,7 +1,7 @@
 //! Bindings: which worker session and which manager session belong together for a task.
 
-use conveyor_model::IdPrefix;
 use conveyor_model::records::Binding;
+use conveyor_model::{IdPrefix, Role};
 use serde::Serialize;
 
 use crate::{Row, StoreError, Tx, params};
@@ -78,6 +78,28 @@ pub fn live_of_session(tx: &mut Tx<'_>, session_id: &str) -> Result<Option<Bindi
     Ok(None)
 }
 
+/// The binding of a task, live or ended, along which a command's message has been delivered.
+///
+/// # Errors
+/// A failing statement.
+pub fn that_delivered(
+    tx: &mut Tx<'_>,
+    task_id: &str,
+    command_type: &str,
+    command_id: &str,
+) -> Result<Option<Binding>, StoreError> {
+    // By the unique key of notifications, of which there is no index by command.
+    tx.first(
+        &format!(
+            "{SELECT} where b.task_id = $1 and exists (select 1 from routed_notifications n \
+             where n.dedupe_key = b.id || ':' || cast($2 as text) || ':' || cast($3 as text) \
+             and n.state = 'delivered') limit 1"
+        ),
+        params![task_id, command_type, command_id],
+        from_row,
+    )
+}
+
 /// Ends every live binding of a task; gives how many there were.
 ///
 /// # Errors
@@ -88,6 +110,122 @@ pub fn end_all(tx: &mut Tx<'_>, task_id: &str) -> Result<u64, StoreError> {
         "update bindings set state = 'ended', ended_at = $2 where task_id = $1 and state in ('active', 'ending')",
         params![task_id, now],
     )
+}
+
+/// The newest binding of a task, live ones first; ended ones count, too.
+///
+/// # Errors
+/// A failing statement.
+pub fn newest_of_task(tx: &mut Tx<'_>, task_id: &str) -> Result<Option<Binding>, StoreError> {
+    if let Some(live) = live_of_task(tx, task_id)? {
+        return Ok(Some(live));
+    }
+    tx.first(
+        &format!("{SELECT} where b.task_id = $1 order by b.created_at desc, b.rowid desc limit 1"),
+        params![task_id],
+        from_row,
+    )
+}
+
+/// The worker sessions that a task ever had, each with the newest binding that it had it by.
+///
+/// # Errors
+/// A failing statement.
+pub fn workers_ever(tx: &mut Tx<'_>, task_id: &str) -> Result<Vec<PastWorker>, StoreError> {
+    let mut workers: Vec<PastWorker> = Vec::new();
+    tx.each(
+        "select b.id, w.id, w.name from bindings b join sessions w on w.id = b.worker_session_id \
+         where b.task_id = $1 order by b.created_at desc, b.rowid desc",
+        params![task_id],
+        &mut |row| {
+            let worker =
+                PastWorker { binding_id: row.text(0)?, session_id: row.text(1)?, session_name: row.text(2)? };
+            if workers.iter().all(|known| known.session_id != worker.session_id) {
+                workers.push(worker);
+            }
+            Ok::<(), StoreError>(())
+        },
+    )?;
+    Ok(workers)
+}
+
+/// A worker that a task has or had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastWorker {
+    /// The newest binding.
+    pub binding_id: String,
+    /// The session.
+    pub session_id: String,
+    /// Its name.
+    pub session_name: String,
+}
+
+/// One side of a live binding whose session is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "fields are columns of the joined tables")]
+pub struct Dangling {
+    pub binding_id: String,
+    pub gone_role: String,
+    pub gone_session_name: String,
+    pub task_id: String,
+    pub task_name: String,
+}
+
+/// The sides of live bindings whose sessions are gone, by binding id, worker first.
+///
+/// # Errors
+/// A failing statement.
+pub fn dangling(tx: &mut Tx<'_>) -> Result<Vec<Dangling>, StoreError> {
+    let mut found = Vec::new();
+    tx.each(
+        "select b.id, t.id, t.name, w.name, w.state, m.name, m.state from bindings b join tasks t on t.id = b.task_id \
+         left join sessions w on w.id = b.worker_session_id left join sessions m on m.id = b.manager_session_id \
+         where b.state in ('active', 'ending') and b.worker_session_id is not null \
+         and (w.state = 'gone' or m.state = 'gone') order by b.id",
+        &[],
+        &mut |row| {
+            for (role, column) in [(Role::Worker, 3), (Role::Manager, 5)] {
+                let (name, state) = (row.opt_text(column)?, row.opt_text(column + 1)?);
+                if let (Some(name), Some("gone")) = (name, state.as_deref()) {
+                    found.push(Dangling {
+                        binding_id: row.text(0)?,
+                        gone_role: role.as_str().to_owned(),
+                        gone_session_name: name,
+                        task_id: row.text(1)?,
+                        task_name: row.text(2)?,
+                    });
+                }
+            }
+            Ok::<(), StoreError>(())
+        },
+    )?;
+    Ok(found)
+}
+
+/// Declares a live binding void because a side of it was lost.
+///
+/// # Errors
+/// A failing statement.
+pub fn invalidate(tx: &mut Tx<'_>, id: &str) -> Result<(), StoreError> {
+    let now = tx.now()?.to_ms_text();
+    tx.execute(
+        "update bindings set state = 'invalid', ended_at = $2 where id = $1 and state in ('active', 'ending')",
+        params![id, now],
+    )?;
+    Ok(())
+}
+
+/// Whether any task is bound.
+///
+/// # Errors
+/// A failing statement.
+pub fn any_live(tx: &mut Tx<'_>) -> Result<bool, StoreError> {
+    let found = tx.first(
+        "select id from bindings where state in ('active', 'ending') limit 1",
+        &[],
+        |row| row.text(0),
+    )?;
+    Ok(found.is_some())
 }
 
 /// Holds a task and sessions against everybody who would bind or deregister them, until the

@@ -114,6 +114,51 @@ pub fn newest_id(tx: &mut Tx<'_>, session_id: &str) -> Result<Option<i64>, Store
     })
 }
 
+/// The newest step of a turn of a session: the newest event that begins or ends one.
+///
+/// # Errors
+/// A failing statement.
+pub fn newest_turn_step(tx: &mut Tx<'_>, session_id: &str) -> Result<Option<Event>, StoreError> {
+    // The words of the index `conveyor_turns`.
+    tx.first(
+        &format!(
+            "select {COLUMNS} from codex_events where session_id = $1 \
+             and subtype in ('task_started', 'user_message', 'task_complete', 'turn_aborted') \
+             and type = 'event_msg' order by id desc limit 1"
+        ),
+        params![session_id],
+        from_row,
+    )
+}
+
+/// The subtype of a session's newest event; `None` without an event, or when it has none.
+///
+/// # Errors
+/// A failing statement.
+pub fn newest_subtype(tx: &mut Tx<'_>, session_id: &str) -> Result<Option<String>, StoreError> {
+    let newest = tx.first(
+        "select subtype from codex_events where session_id = $1 order by id desc limit 1",
+        params![session_id],
+        |row| row.opt_text(0),
+    )?;
+    Ok(newest.flatten())
+}
+
+/// The newest completion of a session.
+///
+/// # Errors
+/// A failing statement.
+pub fn newest_completion(tx: &mut Tx<'_>, session_id: &str) -> Result<Option<Event>, StoreError> {
+    tx.first(
+        &format!(
+            "select {COLUMNS} from codex_events where session_id = $1 and subtype = 'task_complete' \
+             order by id desc limit 1"
+        ),
+        params![session_id],
+        from_row,
+    )
+}
+
 /// Which events of a session: the newest, one subtype only if given.
 #[derive(Clone, Copy, Debug)]
 pub struct Newest<'a> {

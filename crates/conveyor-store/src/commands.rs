@@ -218,6 +218,8 @@ pub struct Claimable {
     pub parked_reason: Option<String>,
     /// Attempts so far.
     pub attempts: i64,
+    /// Claims that lapsed so far.
+    pub lapses: i64,
     order: (String, i64),
 }
 
@@ -230,7 +232,7 @@ impl Claimable {
 }
 
 const CLAIMABLE: &str = "id, type, task_id, correlation_id, required_permission, payload_json, parked_reason, \
-                         attempts, created_at, rowid";
+                         attempts, lapses, created_at, rowid";
 
 fn claimable_row(row: &Row<'_>) -> Result<Claimable, StoreError> {
     let text = row.text(1)?;
@@ -245,7 +247,8 @@ fn claimable_row(row: &Row<'_>) -> Result<Claimable, StoreError> {
         payload: row.object(5)?,
         parked_reason: row.opt_text(6)?,
         attempts: row.int(7)?,
-        order: (row.text(8)?, row.int(9)?),
+        lapses: row.int(8)?,
+        order: (row.text(9)?, row.int(10)?),
     })
 }
 

@@ -124,3 +124,66 @@ pub fn newest_before(
         |row| row.opt_int(0),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use conveyor_testkit::{ManualClock, SequentialIds};
+
+    use super::*;
+    use crate::{Access, Db, Location, OpenOptions};
+
+    /// On a server a completion may be committed after the look for unrouted ones: a mark that
+    /// passed it would lose it.
+    #[test]
+    fn no_mark_passes_an_unrouted_completion() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = OpenOptions {
+            clock: Arc::new(ManualClock::default()),
+            ids: Arc::new(SequentialIds::new()),
+            server_password: None,
+            password_file: None,
+        };
+        let mut db = Db::open(&Location::File(dir.path().join("x.db")), Access::Write, options).unwrap();
+        let at = "2026-06-11T12:00:00Z";
+        let session = |role: &str| {
+            format!(
+                "insert into sessions (id, name, role, identity_token, cwd, registered_at, state) \
+                 values ('{role}', '{role}', '{role}', '{role}', '', '{at}', 'active')"
+            )
+        };
+        let mut look = |statements: &[String]| {
+            db.write(|tx| {
+                for statement in statements {
+                    tx.execute(statement, &[])?;
+                }
+                lagging_marks(tx)
+            })
+            .unwrap()
+        };
+        let bound = [
+            format!(
+                "insert into tasks (id, name, goal, state, created_at, updated_at) \
+                 values ('t', 't', 'g', 'managed', '{at}', '{at}')"
+            ),
+            session("worker"),
+            session("manager"),
+            format!(
+                "insert into bindings (id, task_id, worker_session_id, manager_session_id, state, created_at) \
+                 values ('b', 't', 'worker', 'manager', 'active', '{at}')"
+            ),
+            format!(
+                "insert into codex_events (session_id, timestamp, type, subtype, payload_json, byte_offset, \
+                 ingested_at) values ('worker', '{at}', 'event_msg', 'task_complete', '{{}}', 0, '{at}')"
+            ),
+        ];
+        assert_eq!(look(&bound), []);
+        let routed = format!(
+            "insert into routed_notifications (task_id, binding_id, correlation_id, source_session_id, \
+             target_session_id, signal_type, source_event_id, dedupe_key, created_at, state, payload_json) \
+             values ('t', 'b', 'c', 'worker', 'manager', 'worker_task_complete', 1, 'k', '{at}', 'pending', '{{}}')"
+        );
+        assert_eq!(look(&[routed]), [("worker".to_owned(), 1)]);
+    }
+}

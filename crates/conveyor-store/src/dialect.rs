@@ -36,6 +36,12 @@ const FRAGMENTS: &[(&str, &str, &str)] = &[
         "json_extract(correlation_json, '$.dispatcher_id')",
         "(correlation_json::json->>'dispatcher_id')",
     ),
+    // The expression under the index `conveyor_divergences`.
+    (
+        "notable_pattern",
+        "json_extract(status_json, '$.notable_pane_pattern')",
+        "(status_json::json->>'notable_pane_pattern')",
+    ),
     // SQLite's planner would rather sort than use these partial indexes in order; PostgreSQL's
     // chooses by itself.
     ("by_ready", "indexed by conveyor_commands_ready", ""),

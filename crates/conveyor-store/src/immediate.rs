@@ -9,6 +9,10 @@ use crate::{StoreError, Tx, params};
 
 /// The action of deregistering a session.
 pub const DEREGISTER_SESSION: &str = "deregister_session";
+/// The action of closing a task whose work is accepted.
+pub const FINISH_TASK: &str = "finish_task";
+/// The action of closing a task that is given up.
+pub const STOP_TASK: &str = "stop_task";
 
 /// An immediate command whose action is under way.
 #[derive(Clone, Debug)]
@@ -66,7 +70,16 @@ impl Immediate {
     /// # Errors
     /// A failing statement.
     pub fn succeed(&self, tx: &mut Tx<'_>, result: &Value) -> Result<(), StoreError> {
-        self.finish(tx, CommandState::Succeeded, result, None)
+        self.finish(tx, CommandState::Succeeded, result, result, None)
+    }
+
+    /// Records that the action is done; telemetry gets `shown` in place of a result with texts of
+    /// terminals in it.
+    ///
+    /// # Errors
+    /// A failing statement.
+    pub fn succeed_showing(&self, tx: &mut Tx<'_>, result: &Value, shown: &Value) -> Result<(), StoreError> {
+        self.finish(tx, CommandState::Succeeded, result, shown, None)
     }
 
     /// Records that the action failed or was refused.
@@ -74,7 +87,7 @@ impl Immediate {
     /// # Errors
     /// A failing statement.
     pub fn fail(&self, tx: &mut Tx<'_>, result: &Value, error: &str) -> Result<(), StoreError> {
-        self.finish(tx, CommandState::Failed, result, Some(error))
+        self.finish(tx, CommandState::Failed, result, result, Some(error))
     }
 
     fn finish(
@@ -82,6 +95,7 @@ impl Immediate {
         tx: &mut Tx<'_>,
         state: CommandState,
         result: &Value,
+        shown: &Value,
         error: Option<&str>,
     ) -> Result<(), StoreError> {
         let now = tx.now()?.to_ms_text();
@@ -92,7 +106,7 @@ impl Immediate {
         let attributes = json!({
             "error": error,
             "manager_id": null,
-            "result": result,
+            "result": shown,
             "state": state,
             "worker_id": null,
         });

@@ -148,6 +148,23 @@ pub fn consume_next(tx: &mut Tx<'_>, session_id: &str) -> Result<Option<SessionI
     }
 }
 
+/// Takes everything of one binding out of a session's inbox, for a cycle; gives how much that was.
+///
+/// # Errors
+/// A failing statement.
+pub fn consume_for_cycle(
+    tx: &mut Tx<'_>,
+    session_id: &str,
+    binding_id: &str,
+    cycle_id: i64,
+) -> Result<u64, StoreError> {
+    tx.execute(
+        "update routed_notifications set consumed_at = conveyor_now(), consumed_manager_cycle_id = $3 \
+         where target_session_id = $1 and state = 'delivered' and consumed_at is null and binding_id = $2",
+        params![session_id, binding_id, cycle_id],
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

@@ -4,21 +4,28 @@
 //! Statements are written once, with `$n` placeholders; everything in which the engines differ is
 //! in `dialect` and in the schema files.
 
+pub mod acknowledgements;
 pub mod audit;
 pub mod bindings;
 mod changes;
 pub mod codex_events;
 pub mod commands;
 pub mod completions;
+pub mod criteria;
+pub mod cycles;
 mod db;
+pub mod decisions;
 mod dialect;
 pub mod doctor;
+pub mod epilogues;
 mod error;
+pub mod handoffs;
 pub mod immediate;
 pub mod inbox;
 mod location;
 pub mod manager_configs;
 pub mod notifications;
+pub mod observations;
 mod postgres;
 pub mod rollout_marks;
 pub mod runs;
@@ -30,6 +37,7 @@ pub mod tasks;
 pub mod telemetry;
 #[cfg(feature = "tls")]
 mod tls;
+pub mod transcripts;
 mod value;
 
 pub use changes::{Changes, Wake, Waker};

@@ -1,8 +1,66 @@
-//! The supervision contract of a task, as far as the dispatcher needs it: what the manager may do.
+//! The supervision contract of a task: what it asks of the manager and what the manager may do.
 
+use conveyor_model::json;
 use conveyor_model::permissions::Permissions;
+use conveyor_model::records::Object;
+use serde::Serialize;
 
-use crate::{StoreError, Tx, params};
+use crate::{Row, StoreError, Tx, params};
+
+/// A task's manager configuration; permissions in today's form, however old the row is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "fields are the columns of the table")]
+pub struct ManagerConfig {
+    pub acceptance_criteria: Vec<String>,
+    pub created_at: String,
+    pub epilogues: Vec<String>,
+    pub guidelines: Vec<String>,
+    pub nudge_on_completion: String,
+    pub objective: Option<String>,
+    pub permissions: Object,
+    pub recipe_name: Option<String>,
+    pub reference_paths: Vec<String>,
+    pub require_acks: bool,
+    pub revision: i64,
+    pub supervision_mode: String,
+    pub task_id: String,
+    pub tools: Vec<String>,
+    pub updated_at: String,
+}
+
+fn from_row(row: &Row<'_>) -> Result<ManagerConfig, StoreError> {
+    Ok(ManagerConfig {
+        acceptance_criteria: json::texts(&row.text(0)?),
+        created_at: row.text(1)?,
+        epilogues: json::texts(&row.text(2)?),
+        guidelines: json::texts(&row.text(3)?),
+        nudge_on_completion: row.text(4)?,
+        objective: row.opt_text(5)?,
+        permissions: Permissions::from_stored(&row.object(6)?).to_stored(),
+        recipe_name: row.opt_text(7)?,
+        reference_paths: json::texts(&row.text(8)?),
+        require_acks: row.boolean(9)?,
+        revision: row.int(10)?,
+        supervision_mode: row.text(11)?,
+        task_id: row.text(12)?,
+        tools: json::texts(&row.text(13)?),
+        updated_at: row.text(14)?,
+    })
+}
+
+/// The configuration of a task, if it has one.
+///
+/// # Errors
+/// A failing statement.
+pub fn of_task(tx: &mut Tx<'_>, task_id: &str) -> Result<Option<ManagerConfig>, StoreError> {
+    tx.first(
+        "select acceptance_criteria_json, created_at, epilogues_json, guidelines_json, nudge_on_completion, \
+         objective, permissions_json, recipe_name, reference_paths_json, require_acks, revision, \
+         supervision_mode, task_id, tools_json, updated_at from manager_configs where task_id = $1",
+        params![task_id],
+        from_row,
+    )
+}
 
 /// The permissions that a task's manager configuration grants; `None` without a configuration.
 ///

@@ -1,5 +1,9 @@
 //! Runs: named spans of work and the policy records of loops.
 
+use conveyor_model::Actor;
+use serde_json::json;
+
+use crate::telemetry::{self, Emit};
 use crate::{StoreError, Tx, params};
 
 /// What the advance of a loop needs of a run.
@@ -29,5 +33,41 @@ pub fn hold(tx: &mut Tx<'_>, id: &str) -> Result<Option<LoopRecord>, StoreError>
 /// A failing statement.
 pub fn set_metadata(tx: &mut Tx<'_>, id: &str, metadata: &str) -> Result<(), StoreError> {
     tx.execute("update runs set metadata_json = $2 where id = $1", params![id, metadata])?;
+    Ok(())
+}
+
+/// The run that is going on for a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActiveRun {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// The active run of a task, if there is one.
+///
+/// # Errors
+/// A failing statement.
+pub fn active_of_task(tx: &mut Tx<'_>, task_id: &str) -> Result<Option<ActiveRun>, StoreError> {
+    tx.first("select id, name from runs where task_id = $1 and status = 'active'", params![task_id], |row| {
+        Ok(ActiveRun { id: row.text(0)?, name: row.text(1)? })
+    })
+}
+
+/// Ends an active run with the given status, and records that.
+///
+/// # Errors
+/// A failing statement.
+pub fn close(tx: &mut Tx<'_>, task_id: &str, run: &ActiveRun, status: &str) -> Result<(), StoreError> {
+    let now = tx.now()?.to_ms_text();
+    tx.execute(
+        "update runs set status = $2, ended_at = $3 where id = $1 and status = 'active'",
+        params![&run.id, status, now],
+    )?;
+    let correlation = json!({ "run_id": run.id, "run_name": run.name });
+    let summary = format!("Run {} is {status}.", run.name);
+    let event = Emit::info(Actor::Workerctl, "run_finished", summary, correlation, json!({ "status": status }));
+    telemetry::emit(tx, &event.of_task(Some(task_id)).of_run(Some(&run.id)))?;
     Ok(())
 }

@@ -65,6 +65,16 @@ pub fn set_gone(tx: &mut Tx<'_>, id: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// As [`set_gone`], with the moment in whole seconds.
+///
+/// # Errors
+/// A failing statement.
+pub fn set_gone_in_seconds(tx: &mut Tx<'_>, id: &str) -> Result<(), StoreError> {
+    let now = tx.now()?.to_s_text();
+    tx.execute("update sessions set state = 'gone', last_heartbeat_at = $2 where id = $1", params![id, now])?;
+    Ok(())
+}
+
 /// What registering a session says about it.
 pub struct Registration<'a> {
     /// Unique among all sessions.

@@ -63,6 +63,13 @@ impl<'a> Emit<'a> {
         self
     }
 
+    /// The same event, of a run.
+    #[must_use]
+    pub fn of_run(mut self, run_id: Option<&'a str>) -> Self {
+        self.run_id = run_id;
+        self
+    }
+
     /// The same event with another severity.
     #[must_use]
     pub fn severity(mut self, severity: Severity) -> Self {

@@ -13,8 +13,12 @@
 
 pub mod checker;
 pub mod clock;
+pub mod codex;
 pub mod dump;
+pub mod model_server;
 pub mod postgres;
+pub mod tmux;
 pub mod wait;
 
 pub use clock::{ManualClock, SequentialIds};
+pub use tmux::TmuxServer;

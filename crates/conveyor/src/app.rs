@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use conveyor_core::Cx;
+use conveyor_core::{Cx, Tmux};
 use conveyor_store::{Access, Db, Location, OpenOptions};
 
 use crate::commands::{self, DbPath};
@@ -78,7 +78,15 @@ impl App<'_> {
             password_file: environment.password_file.clone(),
         };
         let db = Db::open(&location, access, options)?;
-        Ok(Cx { db, cwd: self.host.cwd.clone(), parent_pid: self.host.parent_pid })
+        let tmux = self.tmux();
+        Ok(Cx { db, cwd: self.host.cwd.clone(), parent_pid: self.host.parent_pid, tmux })
+    }
+
+    /// The terminals; nothing is started before something is asked.
+    #[must_use]
+    pub fn tmux(&self) -> Tmux {
+        let environment = &self.host.environment;
+        Tmux::new(environment.tmux.as_deref().unwrap_or("tmux".as_ref()), environment.tmux_server.clone())
     }
 
     fn location(&self, db: &DbPath) -> Result<Location, Failure> {

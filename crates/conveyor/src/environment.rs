@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use conveyor_core::ServerChoice;
+
 /// The environment as the program uses it. Unset and empty mean the same.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
@@ -17,6 +19,10 @@ pub struct Environment {
     pub server_password: Option<String>,
     /// `PGPASSFILE`: password file for PostgreSQL servers; default `~/.pgpass`.
     pub password_file: Option<PathBuf>,
+    /// The tmux program, where it is not the one on `PATH`; for tests.
+    pub tmux: Option<PathBuf>,
+    /// `TMUX` and `TMUX_TMPDIR`: which tmux server. The server that we run in comes first.
+    pub tmux_server: ServerChoice,
 }
 
 impl Environment {
@@ -34,6 +40,32 @@ impl Environment {
             server_password: text("PGPASSWORD"),
             password_file: path("PGPASSFILE").or_else(|| Some(home.as_ref()?.join(".pgpass"))),
             home,
+            tmux: None,
+            tmux_server: tmux_server(text("TMUX").as_deref(), path("TMUX_TMPDIR")),
         }
+    }
+}
+
+/// The server that tmux itself would take: the one that we run in, whose socket is the first part
+/// of `TMUX`, else the default one of `TMUX_TMPDIR`.
+fn tmux_server(tmux: Option<&str>, tmpdir: Option<PathBuf>) -> ServerChoice {
+    let socket = tmux.and_then(|tmux| tmux.split(',').next()).filter(|socket| !socket.is_empty());
+    match (socket, tmpdir) {
+        (Some(socket), _) => ServerChoice::Socket(socket.into()),
+        (None, Some(dir)) => ServerChoice::Directory(dir),
+        (None, None) => ServerChoice::Default,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tmux_server_is_the_one_we_run_in_or_the_default_one() {
+        let dir = || Some(PathBuf::from("/d"));
+        assert_eq!(tmux_server(Some("/s/x,12,0"), dir()), ServerChoice::Socket("/s/x".into()));
+        assert_eq!(tmux_server(None, dir()), ServerChoice::Directory("/d".into()));
+        assert_eq!(tmux_server(Some(",12,0"), None), ServerChoice::Default);
     }
 }

@@ -160,19 +160,19 @@ pub(super) fn memory(lab: &Lab, report: &mut Report) -> Result<(), Failure> {
                 command = Command::new(&lab.conveyor);
                 command.arg("--help");
             }
+            // The shortest commands may be gone before they can be looked at.
             let (_, peak) = with_peak_memory(&mut command)?;
-            let Some(peak) = peak else {
-                report.skip("memory of one-shot commands", "this system does not tell it");
-                return Ok(());
-            };
-            if peak > worst.0 {
-                worst = (peak, words[0]);
+            if let Some(peak) = peak.filter(|peak| worst.is_none_or(|(worst, _)| *peak > worst)) {
+                worst = Some((peak, words[0]));
             }
         }
     }
-    let note = format!("the most was used by {}", worst.1);
-    report
-        .add(Row::alone("memory of one-shot commands", Unit::Bytes, worst.0, Bar::Within(MOST)).noting(note));
+    let Some((most, name)) = worst else {
+        report.skip("memory of one-shot commands", "this system does not tell it");
+        return Ok(());
+    };
+    let row = Row::alone("memory of one-shot commands", Unit::Bytes, most, Bar::Within(MOST));
+    report.add(row.noting(format!("the most was used by {name}")));
     Ok(())
 }
 

@@ -10,6 +10,15 @@ use std::path::{Path, PathBuf};
 pub use discovery::{DiscoveryError, PassedOver, SharedServer, is_rollout_path, rollout_of_pid};
 pub use procfs::ProcFs;
 pub use programs::Programs;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
+/// Whether there is a process with this pid. One that we may not signal counts.
+#[must_use]
+pub fn is_alive(pid: i64) -> bool {
+    let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
+    pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(Errno::SRCH)))
+}
 
 /// What can be asked about running processes. Every method fails with
 /// [`io::ErrorKind::NotFound`] when there is no such process (any more).
@@ -39,4 +48,18 @@ pub trait Processes {
 #[must_use]
 pub fn local() -> Box<dyn Processes> {
     if Path::new("/proc/self/fd").is_dir() { Box::new(ProcFs::new()) } else { Box::new(Programs::new()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_processes_are_alive() {
+        assert!(is_alive(std::process::id().into()));
+        assert!(is_alive(1), "although we may not signal it");
+        for nobody in [0, -1, i64::from(i32::MAX), i64::MAX] {
+            assert!(!is_alive(nobody), "{nobody}");
+        }
+    }
 }

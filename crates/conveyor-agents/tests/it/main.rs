@@ -6,7 +6,9 @@ mod abuse;
 mod chunks;
 mod fixtures;
 mod processes;
+mod screen;
 mod session_meta;
+mod tmux;
 
 use std::path::{Path, PathBuf};
 

@@ -112,6 +112,10 @@ struct Route {
 }
 
 fn execute(tx: &mut Tx<'_>, request: &Request, command: &Claimable) -> Result<Executed> {
+    if let Some(route) = delivered_before(tx, command)? {
+        let Some(claim) = claim(tx, request, command)? else { return Ok(Executed::TakenByAnother) };
+        return deliver_by_pull(tx, request, command, &claim, &route, None);
+    }
     let route = find_route(tx, command)?;
     if let Ok(Route { target, .. }) = &route
         && target.tmux().is_some()
@@ -140,17 +144,46 @@ fn denial(check: &PermissionCheck) -> String {
     }
 }
 
+/// The route on which an earlier claim delivered the message before it lapsed: other versions'
+/// dispatchers deliver and finish in two transactions. By now the task may be bound otherwise or
+/// not at all, and the receiver may be in a terminal; the message is where it is.
+fn delivered_before(tx: &mut Tx<'_>, command: &Claimable) -> Result<Option<Route>> {
+    let (Some(task_id), true) = (&command.task_id, command.lapses > 0) else { return Ok(None) };
+    let binding = bindings::that_delivered(tx, task_id, command.command_type.as_str(), &command.id)?;
+    match (binding, message(command)) {
+        (Some(binding), Some(message)) => Ok(along(tx, command, message, binding)?.ok()),
+        _ => Ok(None),
+    }
+}
+
 fn find_route(tx: &mut Tx<'_>, command: &Claimable) -> Result<Result<Route, Refusal>> {
-    let refused = |error: &str| Ok(Err(Refusal { error: error.into(), error_type: "DispatchRoutingError" }));
-    let text = |key: &str| command.payload.get(key).and_then(Value::as_str);
-    let Some(message) = text("message").or_else(|| text("text")).filter(|text| !text.trim().is_empty())
-    else {
+    let Some(message) = message(command) else {
         return refused("the command's payload has no message");
     };
     let Some(task_id) = &command.task_id else { return refused("the command belongs to no task") };
-    let Some(binding) = bindings::live_of_task(tx, task_id)? else {
-        return refused("the task has no active binding");
-    };
+    match bindings::live_of_task(tx, task_id)? {
+        Some(binding) => along(tx, command, message, binding),
+        None => refused("the task has no active binding"),
+    }
+}
+
+fn refused(error: &str) -> Result<Result<Route, Refusal>> {
+    Ok(Err(Refusal { error: error.into(), error_type: "DispatchRoutingError" }))
+}
+
+/// The text to convey, if there is one.
+fn message(command: &Claimable) -> Option<&str> {
+    let text = |key: &str| command.payload.get(key).and_then(Value::as_str);
+    text("message").or_else(|| text("text")).filter(|text| !text.trim().is_empty())
+}
+
+/// The route of a command along a binding.
+fn along(
+    tx: &mut Tx<'_>,
+    command: &Claimable,
+    message: &str,
+    binding: Binding,
+) -> Result<Result<Route, Refusal>> {
     let (source_id, target_id) = match command.command_type.target() {
         Role::Manager => (&binding.worker_session_id, &binding.manager_session_id),
         Role::Worker => (&binding.manager_session_id, &binding.worker_session_id),

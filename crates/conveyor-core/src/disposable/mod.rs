@@ -22,6 +22,9 @@ use crate::{Cx, Error, Result, fault, reference, registration};
 use files::Placed;
 pub use prompts::{AppliesWhen, HeartbeatRecommendation, HeartbeatRecommendations, TeardownPolicy};
 
+/// What names itself as the maker in the rollouts of disposable bindings.
+pub(crate) const ORIGINATOR: &str = "conveyor create-disposable-binding";
+
 /// The goal of a task that is made by the way.
 const GOAL: &str = "Run a disposable Ralph loop without tmux.";
 
@@ -208,7 +211,7 @@ fn rollout_line(side: &Side<'_>, cwd: &str) -> String {
         "payload": {
             "cwd": cwd,
             "id": side.codex_session_id(),
-            "originator": "conveyor create-disposable-binding",
+            "originator": ORIGINATOR,
         },
         "type": "session_meta",
     });

@@ -300,7 +300,8 @@ mod tests {
             password_file: None,
         };
         let db = Db::open(&Location::File(dir.path().join("x.db")), Access::Write, options).unwrap();
-        let mut cx = Cx { db, cwd: dir.path().to_owned(), parent_pid: 1 };
+        let tmux = crate::Tmux::new("tmux", crate::ServerChoice::Default);
+        let mut cx = Cx { db, cwd: dir.path().to_owned(), parent_pid: 1, tmux };
         let event = || Emit::info(Actor::Dispatch, "x", "s".into(), json!({}), json!({}));
         let event_id = cx.db.write(|tx| telemetry::emit(tx, &event())).unwrap();
         let inbox = Inbox::Session("demo-worker");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use conveyor_core::registration::{self, Rollout};
-use conveyor_core::{Cx, bindings, tasks};
+use conveyor_core::{Cx, ServerChoice, Tmux, bindings, ingest, tasks};
 use conveyor_model::{Ids as _, Role};
 use conveyor_store::{Access, Db, Location, OpenOptions};
 use conveyor_testkit::postgres::TestSchema;
@@ -44,7 +44,9 @@ impl Place {
             password_file: None,
         };
         let db = Db::open(&self.location, Access::Write, options).unwrap();
-        Cx { db, cwd: self.dir.clone(), parent_pid: 1 }
+        // No actor reaches a terminal.
+        let tmux = Tmux::new("tmux", ServerChoice::Default);
+        Cx { db, cwd: self.dir.clone(), parent_pid: 1, tmux }
     }
 
     /// A plain connection.
@@ -70,7 +72,8 @@ impl Place {
         }
     }
 
-    /// Two tasks with their workers and managers, and a spare session of each role.
+    /// Two tasks with their workers and managers, and a spare session of each role; all that they
+    /// have written so far is read.
     fn furnish(&self) {
         let mut cx = self.open();
         for task in TASKS {
@@ -79,6 +82,7 @@ impl Place {
         for session in SESSIONS {
             let file = rollouts::file_name(session, 0);
             register(&mut cx, session, &file, None).unwrap();
+            ingest::ingest(&mut cx, session, &mut |_, _| {}).unwrap();
         }
         for (n, task) in TASKS.iter().enumerate() {
             bindings::bind(&mut cx, task, &format!("w{n}"), &format!("m{n}")).unwrap();

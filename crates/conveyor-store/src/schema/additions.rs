@@ -76,6 +76,20 @@ pub(crate) static ADDITIONS: &[Addition] = &[
     ),
     // Whether a line of a rollout has been stored already.
     Addition::Index(index("conveyor_event_place", "codex_events", "session_id, byte_offset")),
+    // The step of a turn that a session is at.
+    Addition::Index(
+        index("conveyor_turns", "codex_events", "session_id, id")
+            .only("subtype in ('task_started', 'user_message', 'task_complete', 'turn_aborted')"),
+    ),
+    // The bindings that a task ever had.
+    Addition::Index(index("conveyor_bindings_task", "bindings", "task_id, created_at")),
+    // When a task was observed last, and which observations of it were notable.
+    Addition::Index(index("conveyor_cycles_ended", "manager_cycles", "task_id, completed_at")),
+    Addition::Index(
+        index("conveyor_divergences", "manager_cycles", "task_id, id")
+            .only("json_extract(status_json, '$.notable_pane_pattern') is not null")
+            .only_on_postgres("(status_json::json->>'notable_pane_pattern') is not null"),
+    ),
     Addition::Index(
         index("conveyor_tasks_name", "tasks", "name, created_at").on_postgres("name, created_at, rowid"),
     ),

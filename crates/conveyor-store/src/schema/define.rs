@@ -298,11 +298,20 @@ pub(crate) struct Index {
     sqlite: &'static str,
     postgres: &'static str,
     filter: Option<&'static str>,
+    postgres_filter: Option<&'static str>,
 }
 
 /// An index over the same columns on both engines.
 pub(crate) const fn index(name: &'static str, table: &'static str, columns: &'static str) -> Index {
-    Index { name, table, unique: false, sqlite: columns, postgres: columns, filter: None }
+    Index {
+        name,
+        table,
+        unique: false,
+        sqlite: columns,
+        postgres: columns,
+        filter: None,
+        postgres_filter: None,
+    }
 }
 
 impl Index {
@@ -315,6 +324,13 @@ impl Index {
     /// Holds only the rows that fulfil this condition.
     pub(crate) const fn only(mut self, filter: &'static str) -> Self {
         self.filter = Some(filter);
+        self.postgres_filter = Some(filter);
+        self
+    }
+
+    /// What PostgreSQL calls that condition.
+    pub(crate) const fn only_on_postgres(mut self, filter: &'static str) -> Self {
+        self.postgres_filter = Some(filter);
         self
     }
 
@@ -326,17 +342,17 @@ impl Index {
 
     /// The statement that creates it in SQLite when it is missing.
     pub(crate) fn create_sqlite(&self) -> String {
-        self.create(self.sqlite)
+        self.create(self.sqlite, self.filter)
     }
 
     /// The statement that creates it in PostgreSQL when it is missing.
     pub(crate) fn create_postgres(&self) -> String {
-        self.create(self.postgres)
+        self.create(self.postgres, self.postgres_filter)
     }
 
-    fn create(&self, columns: &str) -> String {
+    fn create(&self, columns: &str, filter: Option<&str>) -> String {
         let unique = if self.unique { "unique " } else { "" };
-        let filter = self.filter.map(|filter| format!(" where {filter}")).unwrap_or_default();
+        let filter = filter.map(|filter| format!(" where {filter}")).unwrap_or_default();
         format!("create {unique}index if not exists {} on {} ({columns}){filter}", self.name, self.table)
     }
 }

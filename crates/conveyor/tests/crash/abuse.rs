@@ -46,7 +46,7 @@ fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         .map(|path| (path.clone(), std::fs::read(&path).unwrap_or_default()))
         .filter(|(path, bytes)| {
             let beside = |ending: &str| path.to_str().unwrap().ends_with(ending);
-            !beside("-shm") && !(beside("-wal") && bytes.is_empty())
+            !(beside("-shm") || (beside("-wal") && bytes.is_empty()))
         })
         .collect();
     files.sort();

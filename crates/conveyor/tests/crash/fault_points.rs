@@ -21,7 +21,7 @@ enum Dying {
 
 const DISPATCH: Dying = Dying::Working(&["dispatch", "--once", "--ingest", "--limit", "2"]);
 const INGEST: Dying = Dying::Working(&["ingest", "ada-worker"]);
-const WATCH: Dying = Dying::Working(&["dispatch", "--watch", "--lease-seconds", "1"]);
+const WATCH: Dying = Dying::Working(&["dispatch", "--watch", "--lease-seconds", "1", "--interval", "1"]);
 
 /// Every point, with the passage at which to die and who passes it.
 const POINTS: [(&str, Dying); 21] = [
@@ -92,7 +92,7 @@ fn chaos_of_aborts_at_every_fault_point_on_postgres() {
 
 fn die_at(world: &World, point: &str, dying: &Dying) {
     world.bind("ada");
-    for number in 1..=3 {
+    for number in 1..=2 {
         for direction in Direction::BOTH {
             world.enqueue("ada", direction, number);
         }
@@ -109,7 +109,7 @@ fn die_at(world: &World, point: &str, dying: &Dying) {
             world.journal.silenced();
         }
         Dying::Queueing => {
-            let key = key("ada", "nudge_worker", 4);
+            let key = key("ada", "nudge_worker", 3);
             let arguments = enqueue_arguments("ada", Direction::ToWorker, &key);
             world.journal.trying(&key);
             abort(world, point, &arguments);

@@ -5,6 +5,13 @@
 //! form; `CONVEYOR_CHAOS_KILLS`, `CONVEYOR_CHAOS_SECONDS` and `CONVEYOR_CHAOS_SEED` set its length
 //! and repeat a run.
 #![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a failure of the equipment must stop the test, and a storm says what it did"
+)]
+#![allow(
     clippy::disallowed_methods,
     reason = "these tests are outside the program: they read the environment and the clock directly"
 )]

@@ -190,7 +190,17 @@ impl<'w> Workload<'w> {
             "--json",
         ];
         while !self.is(OVER) {
+            let since = self.world.outage_mark();
             let ran = self.world.run(&arguments);
+            // Started while the server was down, it says so and ends; one that was running already
+            // would have said first that it waits.
+            if self.world.was_out_since(since)
+                && ran.stderr.lines().count() == 1
+                && ran.stderr.starts_with("cannot reach")
+            {
+                std::thread::sleep(Duration::from_millis(50));
+                continue;
+            }
             // It was told to end, perhaps before it could listen.
             let told =
                 self.is(OVER) && std::os::unix::process::ExitStatusExt::signal(&ran.status) == Some(15);

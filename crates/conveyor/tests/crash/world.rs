@@ -45,7 +45,7 @@ impl Direction {
 
 enum Engine {
     Sqlite,
-    Postgres(TestSchema),
+    Postgres(Box<TestSchema>),
 }
 
 /// One test's ledger, journal and processes.
@@ -88,7 +88,7 @@ impl World {
 
     /// A ledger on the server of the test run; `None` when tests on PostgreSQL are switched off.
     pub fn postgres() -> Option<Self> {
-        Some(Self::new(Engine::Postgres(TestSchema::if_enabled()?)))
+        Some(Self::new(Engine::Postgres(Box::new(TestSchema::if_enabled()?))))
     }
 
     /// A ledger on a server of its own, whose commits survive a crash of the server; `None` when
@@ -100,7 +100,7 @@ impl World {
         let server = Server::own().unwrap_or_else(|reason| panic!("{reason}"));
         server.client().batch_execute("alter role conveyor set synchronous_commit = on").unwrap();
         let schema = TestSchema::on(&server);
-        Some((server, Self::new(Engine::Postgres(schema))))
+        Some((server, Self::new(Engine::Postgres(Box::new(schema)))))
     }
 
     /// Both engines, or one.

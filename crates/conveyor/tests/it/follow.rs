@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use conveyor_core::ingest::{Follower, Pass};
-use conveyor_core::{Cx, RandomIds};
+use conveyor_core::{Cx, RandomIds, ServerChoice, Tmux};
 use conveyor_store::{Access, Db, Location, OpenOptions};
 
 use crate::harness::{World, on_both_engines};
@@ -18,7 +18,8 @@ fn context(world: &World) -> Cx {
     let (clock, ids) = (world.clock.clone(), std::sync::Arc::new(RandomIds));
     let options = OpenOptions { clock, ids, server_password: None, password_file: None };
     let db = Db::open(&location, Access::Write, options).unwrap();
-    Cx { db, cwd: world.dir().to_owned(), parent_pid: 1 }
+    let tmux = Tmux::new("tmux", ServerChoice::Directory(world.tmux.dir().to_owned()));
+    Cx { db, cwd: world.dir().to_owned(), parent_pid: 1, tmux }
 }
 
 /// A bound task whose worker has begun a rollout.

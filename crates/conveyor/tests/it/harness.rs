@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use conveyor::{Environment, Host};
+use conveyor_core::ServerChoice;
+use conveyor_testkit::TmuxServer;
 use conveyor_testkit::clock::{ManualClock, SequentialIds};
 use conveyor_testkit::postgres::TestSchema;
 use serde_json::Value;
@@ -23,6 +25,8 @@ pub struct World {
     engine: Engine,
     dir: tempfile::TempDir,
     pub clock: Arc<ManualClock>,
+    /// The only tmux server that the commands see.
+    pub tmux: TmuxServer,
     ids: Arc<SequentialIds>,
 }
 
@@ -59,7 +63,7 @@ impl World {
     fn new(engine: Engine) -> Self {
         let clock = Arc::new(ManualClock::at(START));
         let dir = tempfile::Builder::new().prefix("conveyor-test-").tempdir().unwrap();
-        Self { engine, dir, clock, ids: Arc::new(SequentialIds::new()) }
+        Self { engine, dir, clock, tmux: TmuxServer::new(), ids: Arc::new(SequentialIds::new()) }
     }
 
     /// A directory for the test's files; also the current directory of its commands.
@@ -96,7 +100,7 @@ impl World {
     pub fn run_plain(&self, arguments: &[&str]) -> Ran {
         let (stdout, stderr) = (Buffer::default(), Buffer::default());
         let mut host = Host {
-            environment: Environment { home: Some(self.dir().to_owned()), ..Environment::default() },
+            environment: self.environment(),
             cwd: self.dir().to_owned(),
             parent_pid: 4711,
             clock: self.clock.clone(),
@@ -109,6 +113,14 @@ impl World {
         let words: Vec<std::ffi::OsString> = ["conveyor"].iter().chain(arguments).map(Into::into).collect();
         let code = conveyor::run(&words, &mut host);
         Ran { code, stdout: stdout.text(), stderr: stderr.text() }
+    }
+
+    fn environment(&self) -> Environment {
+        Environment {
+            home: Some(self.dir().to_owned()),
+            tmux_server: ServerChoice::Directory(self.tmux.dir().to_owned()),
+            ..Environment::default()
+        }
     }
 
     /// Runs a command that must succeed and print JSON.
@@ -152,15 +164,6 @@ impl World {
                 schema.client().query(query, &[]).unwrap().iter().map(|row| row.get(0)).collect()
             }
         }
-    }
-
-    /// The rows of some tables as text; PostgreSQL's column for the order of insertion left out.
-    pub fn dump_of(&self, tables: &[&str]) -> String {
-        let wanted = |line: &&str| tables.iter().any(|table| line.starts_with(&format!("{table} ")));
-        let plain = |line: &str| {
-            line.split(' ').filter(|word| !word.starts_with("rowid=")).collect::<Vec<_>>().join(" ") + "\n"
-        };
-        self.normal(&self.dump().lines().filter(wanted).map(plain).collect::<String>())
     }
 
     /// All telemetry in order of writing, one line each.
