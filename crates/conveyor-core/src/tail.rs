@@ -141,7 +141,7 @@ fn text_under<'v>(key: &str, value: &'v Value) -> Option<Cow<'v, str>> {
 }
 
 /// Line ends (`\r\n`, `\n` or `\r`), and one more if something follows the last of them.
-fn line_count(text: &str) -> usize {
+pub(crate) fn line_count(text: &str) -> usize {
     let bytes = text.as_bytes();
     let ends = bytes.iter().enumerate().filter(|&(at, byte)| match byte {
         b'\n' => true,

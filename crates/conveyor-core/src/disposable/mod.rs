@@ -11,7 +11,7 @@ use conveyor_model::shell::quote;
 use conveyor_model::{Role, TaskState};
 use conveyor_store::audit::{self, AuditEvent};
 use conveyor_store::sessions::{self, Registration};
-use conveyor_store::{Tx, bindings, tasks};
+use conveyor_store::{StoreError, Tx, bindings, tasks};
 use serde::Serialize;
 use serde_json::json;
 
@@ -199,7 +199,15 @@ pub fn create(cx: &mut Cx, request: &Request<'_>, directory: &Path) -> Result<Di
     let placed = Placed::place(directory, &contents)?;
     fault::point("disposable.files_placed");
     let parent_pid = cx.parent_pid;
-    let made = cx.db.write(|tx| record(tx, request, parent_pid, cwd, rollouts))?;
+    let made = match cx.db.write(|tx| record(tx, request, parent_pid, cwd, rollouts)) {
+        // Over a connection that broke the commit may have come to pass: files without a binding do
+        // no harm, a binding without its files would.
+        Err(error @ Error::Store(StoreError::Unreachable { .. })) => {
+            placed.keep();
+            return Err(error);
+        }
+        outcome => outcome?,
+    };
     fault::point("disposable.recorded");
     placed.keep();
     Ok(reply(request, made, &cx.ledger(), shown_directory))
