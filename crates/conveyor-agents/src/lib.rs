@@ -2,6 +2,8 @@
 //!
 //! Nothing here knows the database or the clock, and nothing prints. Files are only ever read.
 
+pub mod age;
+pub mod codex;
 pub mod processes;
 pub mod rollout;
 pub mod screen;

@@ -1,15 +1,24 @@
-//! Checking the ledger itself.
+//! Checking the ledger itself, and what it says about the machine.
 
+mod live;
+
+use conveyor_model::records::Object;
 use conveyor_store::doctor::{self, Check};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{Cx, Result};
+
+pub use live::{Live, LiveTask, Manager, Warning, Worker};
 
 /// What the checks found.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// The checks, in documented order.
     pub checks: Vec<Check>,
+    /// What the machine says, if it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live_reconcile: Option<Live>,
     /// Whether all of them are well.
     pub ok: bool,
     /// The ledger's file, or its URL without password.
@@ -20,17 +29,35 @@ pub struct Report {
     pub user_version: Option<i64>,
 }
 
-/// Runs all checks; writes nothing.
+/// Runs all checks; writes nothing. With `manager_stale_seconds` the ledger is compared with the
+/// terminals and processes of this machine as well.
 ///
 /// # Errors
-/// A failing ledger.
-pub fn examine(cx: &mut Cx) -> Result<Report> {
+/// A failing ledger, or a tmux that cannot be asked.
+pub fn examine(cx: &mut Cx, manager_stale_seconds: Option<i64>) -> Result<Report> {
     let found = cx.db.read(doctor::examine)?;
+    let live_reconcile = manager_stale_seconds.map(|stale| live::compare(cx, stale)).transpose()?;
+    let mut checks = found.checks;
+    checks.extend(live_reconcile.as_ref().map(check_of));
     Ok(Report {
-        ok: found.checks.iter().all(|check| check.ok),
-        checks: found.checks,
+        ok: checks.iter().all(|check| check.ok),
+        checks,
+        live_reconcile,
         path: cx.ledger(),
         schema_version: found.schema_version,
         user_version: found.user_version,
     })
+}
+
+fn check_of(live: &Live) -> Check {
+    let drift: usize = live.results.iter().map(|task| task.drift.len()).sum();
+    let unfinished: usize = live.results.iter().map(|task| task.unfinished_commands.len()).sum();
+    let findings = [
+        ("drift_count", drift),
+        ("manager_liveness_warning_count", live.manager_liveness_warnings.len()),
+        ("task_count", live.results.len()),
+        ("unfinished_command_count", unfinished),
+    ];
+    let findings = findings.into_iter().map(|(name, count)| (name.to_owned(), json!(count)));
+    Check { name: "live_reconcile", ok: live.ok, findings: Object::from_iter(findings) }
 }

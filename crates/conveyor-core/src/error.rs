@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use conveyor_agents::processes::DiscoveryError;
 use conveyor_agents::rollout::RolloutError;
+use conveyor_agents::tmux::TmuxError;
 use conveyor_model::Role;
 use conveyor_model::shell::quote;
 use conveyor_store::StoreError;
@@ -101,6 +102,90 @@ pub enum Error {
     /// No rollout was found for a process.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
+    /// tmux did not do what it was asked to.
+    #[error(transparent)]
+    Tmux(#[from] TmuxError),
+    /// Nothing of this name is known, neither in the state root nor in the ledger.
+    #[error("unknown worker or session {0:?}")]
+    UnknownWorker(String),
+    /// A session without a terminal.
+    #[error("tmux session is not registered for worker {0:?}")]
+    NoTmuxSession(String),
+    /// The terminal of a worker or session is not there.
+    #[error("tmux session {tmux_session:?} of {name:?} is not running")]
+    TerminalNotRunning {
+        /// The worker or session.
+        name: String,
+        /// Its terminal.
+        tmux_session: String,
+    },
+    /// Two workers claim one terminal or token.
+    #[error("worker {0:?}: its tmux session or its identity token belongs to another worker")]
+    WorkerTaken(String),
+    /// A file cannot be read.
+    #[error("cannot read {path:?}: {reason}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: std::io::Error,
+    },
+    /// A file of the state root holds something else than a JSON object.
+    #[error("{path:?} is not a valid JSON object: {reason}")]
+    NotAnObject {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A task is closed already.
+    #[error("task {name:?} is already {state}")]
+    TaskClosed {
+        /// Its name.
+        name: String,
+        /// Its state.
+        state: String,
+    },
+    /// The contract of a task demands acknowledgements that are missing or out of date.
+    #[error("cycle requires current acknowledgement(s) before first observation: {0}")]
+    NotAcknowledged(String),
+    /// A side of a task has nothing whose terminal could be captured.
+    #[error("task {task:?} has no session-based binding with a {role}")]
+    NoTerminal {
+        /// The task's name.
+        task: String,
+        /// The side.
+        role: Role,
+    },
+    /// A terminal is not the one that was registered.
+    #[error("{owner} identity verification failed for {name}: {mismatches}")]
+    OtherTerminal {
+        /// What is registered: a session, a manager of older versions.
+        owner: &'static str,
+        /// Its name.
+        name: String,
+        /// In what the terminal differs.
+        mismatches: String,
+    },
+    /// A required segment of a transcript was not made.
+    #[error("no new transcript segment of: {0}")]
+    NoSegment(String),
+    /// A turn that is to be ended goes on.
+    #[error("the turn of session {name:?} was not ended: {reason}")]
+    TurnNotEnded {
+        /// The session.
+        name: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// A task was not closed because something outside the ledger failed; that is recorded.
+    #[error("task {task:?} was not closed: {reason}")]
+    NotClosed {
+        /// Its name.
+        task: String,
+        /// What failed.
+        reason: String,
+    },
     /// A file of our own cannot be written.
     #[error("cannot write {path:?}: {reason}")]
     File {
@@ -154,6 +239,25 @@ impl Error {
             Self::Discovery(DiscoveryError::NoProcess { .. }) => {
                 "give the pid of a running Codex, or its rollout with --codex-session FILE".into()
             }
+            Self::UnknownWorker(_) => {
+                "see `conveyor list` for the workers of the state root, `conveyor sessions --state all` for \
+                 sessions"
+                    .into()
+            }
+            Self::NoTmuxSession(_) => "register the session again with its --tmux-session".into(),
+            Self::TerminalNotRunning { .. } => "start it again, or see `tmux list-sessions`".into(),
+            Self::WorkerTaken(_) => "give each worker a tmux_session and an identity_token of its own".into(),
+            Self::Unreadable { .. } => "check the file and its permissions".into(),
+            Self::NotAnObject { .. } => "repair the file or remove it".into(),
+            Self::NotAcknowledged(_) => {
+                "both sides must acknowledge the current revision of the task's manager configuration".into()
+            }
+            Self::NoTerminal { .. } => "bind a worker and a manager with `conveyor bind --task …`".into(),
+            Self::OtherTerminal { .. } => {
+                "check the terminal, and register the session again with its --tmux-session".into()
+            }
+            Self::NoSegment(_) => "the captures are recorded; the terminals show nothing new".into(),
+            Self::NotClosed { .. } => "the failure is recorded; try again once its cause is gone".into(),
             Self::File { .. } => "check the directory, its permissions and the space left".into(),
             Self::Store(error) => return store_hint(error),
             _ => return None,
@@ -180,6 +284,20 @@ impl Error {
             Self::NothingToUnbind(_) => "nothing_to_unbind",
             Self::Rollout(_) => "rollout_unusable",
             Self::Discovery(_) => "no_rollout_of_pid",
+            Self::Tmux(_) => "tmux",
+            Self::UnknownWorker(_) => "unknown_worker",
+            Self::NoTmuxSession(_) => "no_tmux_session",
+            Self::TerminalNotRunning { .. } => "terminal_not_running",
+            Self::WorkerTaken(_) => "worker_taken",
+            Self::Unreadable { .. } => "unreadable",
+            Self::NotAnObject { .. } => "not_an_object",
+            Self::TaskClosed { .. } => "task_closed",
+            Self::NotAcknowledged(_) => "not_acknowledged",
+            Self::NoTerminal { .. } => "no_terminal",
+            Self::OtherTerminal { .. } => "other_terminal",
+            Self::NoSegment(_) => "no_segment",
+            Self::TurnNotEnded { .. } => "turn_not_ended",
+            Self::NotClosed { .. } => "not_closed",
             Self::File { .. } => "file",
             Self::Invalid(_) => "invalid",
         }
@@ -188,7 +306,38 @@ impl Error {
     /// The exit code of a command that fails with this.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        2
+        match self {
+            Self::NotClosed { .. } => 1,
+            _ => 2,
+        }
+    }
+
+    /// How audit records call the kind of this cause.
+    pub(crate) fn audit_type(&self) -> &'static str {
+        match self {
+            Self::Ingest(_) => "IngestError",
+            Self::UnknownSession(_)
+            | Self::WrongRole { .. }
+            | Self::RoleTaken { .. }
+            | Self::SessionGone { .. }
+            | Self::Rollout(_)
+            | Self::Discovery(_) => "CodexSessionError",
+            Self::UnknownTask(_)
+            | Self::NoActiveBinding(_)
+            | Self::NoBoundSession { .. }
+            | Self::TaskBound { .. }
+            | Self::SessionBound { .. }
+            | Self::NothingToUnbind(_)
+            | Self::TaskClosed { .. } => "TaskLifecycleError",
+            Self::NotAcknowledged(_)
+            | Self::NoTerminal { .. }
+            | Self::OtherTerminal { .. }
+            | Self::NoSegment(_)
+            | Self::TurnNotEnded { .. }
+            | Self::NotClosed { .. }
+            | Self::Tmux(_) => "WorkerError",
+            _ => "Error",
+        }
     }
 }
 

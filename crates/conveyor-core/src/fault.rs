@@ -39,10 +39,11 @@ pub(crate) fn point(name: &str) {
         let (name, passage) = text.split_once(':').unwrap_or((&text, "1"));
         Some((name.to_owned(), passage.parse().unwrap_or(1)))
     });
-    if let Some((point, passage)) = wanted {
-        if point == name && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == *passage {
-            std::process::abort();
-        }
+    if let Some((point, passage)) = wanted
+        && point == name
+        && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == *passage
+    {
+        std::process::abort();
     }
     HOOK.with(|place| {
         if let Some(hook) = place.borrow_mut().as_mut() {

@@ -3,6 +3,7 @@
 //! the environment except through the context [`Cx`].
 
 mod cx;
+mod digest;
 mod error;
 #[cfg(not(feature = "fault-points"))]
 mod fault;
@@ -11,21 +12,30 @@ mod fault;
 pub mod fault;
 mod outage;
 mod reference;
+mod stopping;
 
 pub mod app_loop;
 pub mod bindings;
+pub mod closing;
 pub mod communication;
+pub mod criteria;
+pub mod cycle;
 pub mod discover;
 pub mod dispatch;
 pub mod disposable;
+pub mod divergences;
 pub mod doctor;
 pub mod inbox;
 pub mod ingest;
+pub mod legacy;
 pub mod queue;
+pub mod reconcile;
 pub mod registration;
 pub mod sessions;
 pub mod tail;
 pub mod tasks;
+pub mod terminal;
+pub mod transcripts;
 
 pub use conveyor_agents::tmux::{ServerChoice, Tmux};
 pub use cx::{Cx, RandomIds, SystemClock};

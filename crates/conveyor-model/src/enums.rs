@@ -271,6 +271,42 @@ text_enum! {
 }
 
 text_enum! {
+    /// What a legacy worker says it is doing.
+    WorkerStatus {
+        /// Deciding what to do.
+        Planning = "planning",
+        /// Changing files.
+        Editing = "editing",
+        /// Running tests.
+        RunningTests = "running_tests",
+        /// Cannot go on.
+        Blocked = "blocked",
+        /// Waits for something.
+        Waiting = "waiting",
+        /// Finished.
+        Done = "done",
+        /// Not known.
+        Unknown = "unknown",
+    }
+}
+
+text_enum! {
+    /// Life-cycle state of a legacy worker.
+    WorkerState {
+        /// Found in files, not used yet.
+        Candidate = "candidate",
+        /// In use.
+        Active = "active",
+        /// Ended on purpose.
+        Stopped = "stopped",
+        /// Lost.
+        Missing = "missing",
+        /// Failed.
+        Failed = "failed",
+    }
+}
+
+text_enum! {
     /// How much of a captured terminal becomes a segment of the transcript.
     CaptureMode {
         /// Nothing but the fact.
@@ -323,6 +359,110 @@ impl Roles {
             Self::Worker => &[Role::Worker],
             Self::Manager => &[Role::Manager],
         }
+    }
+}
+
+text_enum! {
+    /// How an agent is reached.
+    Adapter {
+        /// Through the app-server of Codex.
+        Codex = "codex",
+        /// By typing into its terminal.
+        Tmux = "tmux",
+        /// It fetches by itself.
+        Pull = "pull",
+    }
+}
+
+text_enum! {
+    /// How an address of a session came to be known, in falling order of trust.
+    EndpointOrigin {
+        /// We started it.
+        Spawned = "spawned",
+        /// It registered itself.
+        OneSelf = "self",
+        /// A person registered it.
+        Registered = "registered",
+        /// It was found.
+        Discovered = "discovered",
+    }
+}
+
+text_enum! {
+    /// What an agent is doing.
+    AgentState {
+        /// It takes a message.
+        Idle = "idle",
+        /// A turn runs.
+        Busy = "busy",
+        /// A turn waits for a permission.
+        WaitingApproval = "waiting_approval",
+        /// A turn waits for an answer.
+        WaitingInput = "waiting_input",
+        /// The last turn failed.
+        Error = "error",
+        /// The last turn failed because a quota is used up.
+        UsageLimited = "usage_limited",
+        /// Saved, in nobody's memory.
+        NotLoaded = "not_loaded",
+        /// It is not there any more.
+        Gone = "gone",
+        /// Nothing is known.
+        Unknown = "unknown",
+    }
+}
+
+text_enum! {
+    /// How certain a state is.
+    Confidence {
+        /// The agent's own live channel says so.
+        Proven = "proven",
+        /// It follows from what the agent has written.
+        Inferred = "inferred",
+        /// Nothing says anything.
+        None = "none",
+    }
+}
+
+text_enum! {
+    /// How far the delivery of a message has come.
+    DeliveryStage {
+        /// To be sent.
+        Planned = "planned",
+        /// Put off; nothing was sent.
+        Parked = "parked",
+        /// Being sent.
+        Sending = "sending",
+        /// Sent.
+        Accepted = "accepted",
+        /// In the receiver's own record.
+        Seen = "seen",
+        /// The turn that it began has ended.
+        Finished = "finished",
+        /// Sent, perhaps; nothing proves it.
+        Unknown = "unknown",
+        /// It did not arrive.
+        Failed = "failed",
+        /// Forbidden before anything happened.
+        Refused = "refused",
+        /// Withdrawn before anything happened.
+        Cancelled = "cancelled",
+    }
+}
+
+text_enum! {
+    /// What a delivery is for.
+    DeliveryPurpose {
+        /// A completion or another signal.
+        Signal = "signal",
+        /// A message.
+        Nudge = "nudge",
+        /// A wake-up.
+        Wake = "wake",
+        /// The first prompt.
+        Bootstrap = "bootstrap",
+        /// An appeal.
+        Attention = "attention",
     }
 }
 

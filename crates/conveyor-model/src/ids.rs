@@ -21,8 +21,14 @@ pub enum IdPrefix {
     Telemetry,
     /// A legacy worker.
     Worker,
+    /// The identity token of a legacy worker.
+    WorkerToken,
     /// The identity token of a manager session made from a legacy manager row.
     LegacyManagerToken,
+    /// The delivery of a message.
+    Delivery,
+    /// The id under which a receiver may record a message.
+    ClientMessage,
 }
 
 impl IdPrefix {
@@ -39,7 +45,10 @@ impl IdPrefix {
             Self::Dispatch => "dispatch-",
             Self::Telemetry => "telemetry-",
             Self::Worker => "worker-",
+            Self::WorkerToken => "workerctl-",
             Self::LegacyManagerToken => "legacy-manager-token-",
+            Self::Delivery => "delivery-",
+            Self::ClientMessage => "cv-",
         }
     }
 }

@@ -49,6 +49,12 @@ impl Timestamp {
         Self::from_millis(self.as_seconds().saturating_mul(1000)).0.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }
 
+    /// `HH:MM:SS`, truncated.
+    #[must_use]
+    pub fn time_of_day(self) -> String {
+        self.0.strftime("%H:%M:%S").to_string()
+    }
+
     /// This moment moved by `millis` milliseconds, clamped to the representable range.
     #[must_use]
     pub fn plus_millis(self, millis: i64) -> Self {
@@ -115,6 +121,7 @@ mod tests {
         let at = Timestamp::from_millis(1_767_268_800_678);
         assert_eq!(at.to_ms_text(), "2026-01-01T12:00:00.678Z");
         assert_eq!(at.to_s_text(), "2026-01-01T12:00:00Z");
+        assert_eq!(at.time_of_day(), "12:00:00");
         assert_eq!(Timestamp::parse(&at.to_ms_text()), Some(at));
     }
 

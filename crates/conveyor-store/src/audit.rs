@@ -17,6 +17,38 @@ pub struct AuditEvent<'a> {
     pub payload: Value,
 }
 
+/// An audit event about a legacy worker.
+pub struct WorkerEvent<'a> {
+    /// When it happened, as it is written.
+    pub created_at: &'a str,
+    /// Who caused it: `workerctl`, or `compat` for what older files tell.
+    pub actor: &'a str,
+    /// The legacy worker's row.
+    pub worker_id: &'a str,
+    /// What happened.
+    pub event_type: &'a str,
+    /// The facts: a JSON object.
+    pub payload: Value,
+}
+
+/// Writes an audit event about a legacy worker.
+///
+/// # Errors
+/// A failing statement.
+pub fn record_of_worker(tx: &mut Tx<'_>, event: &WorkerEvent<'_>) -> Result<(), StoreError> {
+    tx.execute(
+        "insert into events (created_at, actor, worker_id, type, payload_json) values ($1, $2, $3, $4, $5)",
+        params![
+            event.created_at,
+            event.actor,
+            event.worker_id,
+            event.event_type,
+            json::compact(&event.payload)
+        ],
+    )?;
+    Ok(())
+}
+
 /// Writes an audit event with actor `workerctl`.
 ///
 /// # Errors

@@ -21,6 +21,9 @@ use crate::{Location, StoreError};
 const PLAIN_LOOK: Duration = Duration::from_millis(250);
 /// First pause after a hint; doubled after each look that shows nothing.
 const FIRST_BACKOFF: Duration = Duration::from_micros(200);
+/// The longest pause between looks while a hint is fresh: a commit on a busy disk may become visible
+/// long after its hint, and must not wait for the plain look then.
+const LONGEST_BACKOFF: Duration = Duration::from_millis(8);
 /// How long after a hint the data version is looked at more often than plainly.
 const HINT_WINDOW: Duration = Duration::from_millis(250);
 
@@ -61,6 +64,8 @@ pub struct Changes {
     _watcher: Option<notify::RecommendedWatcher>,
     version: i64,
     file: Option<(u64, u64)>,
+    /// Kept between waits: a hint that ended one wait may have been about the next commit, too.
+    hinted_until: Instant,
 }
 
 impl Changes {
@@ -89,7 +94,7 @@ impl Db {
                 (None, 0, None)
             }
         };
-        Ok(Changes { hints, waker, _watcher: watcher, version, file })
+        Ok(Changes { hints, waker, _watcher: watcher, version, file, hinted_until: Instant::now() })
     }
 
     /// Waits until another process commits, `look` (asked at every plain look) says so, the waker
@@ -103,8 +108,8 @@ impl Db {
         deadline: Instant,
         look: &mut dyn FnMut() -> bool,
     ) -> Result<Wake, StoreError> {
-        let mut hinted_until = Instant::now();
         let mut backoff = FIRST_BACKOFF;
+        let mut next_look = Instant::now();
         loop {
             if changes.waker.nudged.swap(false, Ordering::SeqCst) {
                 return Ok(Wake::Nudged);
@@ -112,14 +117,18 @@ impl Db {
             if self.has_changed(changes)? {
                 return Ok(Wake::Changed);
             }
-            if look() {
-                return Ok(Wake::Looked);
-            }
             let now = Instant::now();
+            // Not at every look at the data version: the caller's may cost a system call per file.
+            if now >= next_look {
+                if look() {
+                    return Ok(Wake::Looked);
+                }
+                next_look = now + PLAIN_LOOK;
+            }
             if now >= deadline {
                 return Ok(Wake::TimedOut);
             }
-            let pause = if now < hinted_until { backoff } else { PLAIN_LOOK };
+            let pause = if now < changes.hinted_until { backoff } else { next_look - now };
             let pause = pause.min(deadline - now);
             if let Connection::Postgres(connection) = &mut self.connection {
                 if connection.wait_for_wakeup(pause)? {
@@ -129,10 +138,10 @@ impl Db {
             }
             match changes.hints.recv_timeout(pause) {
                 Ok(()) => {
-                    hinted_until = Instant::now() + HINT_WINDOW;
+                    changes.hinted_until = Instant::now() + HINT_WINDOW;
                     backoff = FIRST_BACKOFF;
                 }
-                Err(RecvTimeoutError::Timeout) => backoff = (backoff * 2).min(PLAIN_LOOK),
+                Err(RecvTimeoutError::Timeout) => backoff = (backoff * 2).min(LONGEST_BACKOFF),
                 // Cannot happen while the waker lives; the plain look goes on regardless.
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(pause),
             }

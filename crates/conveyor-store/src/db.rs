@@ -7,14 +7,18 @@ use std::time::{Duration, Instant};
 use conveyor_model::{Clock, IdPrefix, Ids, Timestamp};
 
 use crate::dialect::{Engine, render};
+use crate::held::Held;
 use crate::postgres::PgConnection;
 use crate::sqlite::SqliteConnection;
 use crate::value::{Param, Row};
-use crate::{Location, StoreError};
+use crate::{Location, StoreError, telemetry};
 
 /// What a command is going to do with the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
+    /// Only looks at a ledger that is there: nothing is created, upgraded or changed, and what an
+    /// older version lacks is missing.
+    Look,
     /// Reads, or writes nothing but baseline tables.
     Read,
     /// May need our additive tables, columns and indexes; they are created when missing.
@@ -123,7 +127,10 @@ impl Db {
         loop {
             self.begin(true)?;
             let mut tx = Tx::new(&mut self.connection, &self.options);
-            let outcome = work(&mut tx);
+            let outcome = work(&mut tx).and_then(|value| {
+                telemetry::write_held(&mut tx)?;
+                Ok(value)
+            });
             let (signal, conflict) = (tx.signal, tx.conflict);
             match outcome {
                 Ok(value) => match self.commit(signal) {
@@ -193,7 +200,7 @@ fn connect(location: &Location, access: Access, options: &OpenOptions) -> Result
     match location {
         Location::File(path) => SqliteConnection::open(path, access, options).map(Connection::Sqlite),
         Location::Server(url) => {
-            PgConnection::open(url, location.to_string(), options).map(|c| Connection::Postgres(Box::new(c)))
+            PgConnection::open(url, location.to_string(), access, options).map(|c| Connection::Postgres(Box::new(c)))
         }
     }
 }
@@ -205,11 +212,13 @@ pub struct Tx<'c> {
     now: Option<Timestamp>,
     signal: bool,
     conflict: bool,
+    /// Telemetry that is written before the commit.
+    pub(crate) held: Held,
 }
 
 impl<'c> Tx<'c> {
     fn new(connection: &'c mut Connection, options: &'c OpenOptions) -> Self {
-        Self { connection, options, now: None, signal: false, conflict: false }
+        Self { connection, options, now: None, signal: false, conflict: false, held: Held::default() }
     }
 
     /// Which engine this is.
@@ -365,12 +374,15 @@ impl<'c> Tx<'c> {
         work: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
         self.batch("savepoint unit")?;
+        let mark = self.held.begin_unit();
         match work(self) {
             Ok(value) => {
                 self.batch("release savepoint unit")?;
+                self.held.keep_unit();
                 Ok(value)
             }
             Err(error) => {
+                self.held.undo_unit(mark);
                 self.batch("rollback to savepoint unit")?;
                 self.batch("release savepoint unit")?;
                 Err(error)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use conveyor_model::Clock;
 use postgres::fallible_iterator::FallibleIterator;
 
-use crate::db::OpenOptions;
+use crate::db::{Access, OpenOptions};
 use crate::location::{ServerUrl, SslMode};
 use crate::value::{Param, Row, RowSource};
 use crate::{BUSY_TIMEOUT, StoreError, schema};
@@ -24,7 +24,12 @@ pub(crate) struct PgConnection {
 }
 
 impl PgConnection {
-    pub(crate) fn open(url: &ServerUrl, location: String, options: &OpenOptions) -> Result<Self, StoreError> {
+    pub(crate) fn open(
+        url: &ServerUrl,
+        location: String,
+        access: Access,
+        options: &OpenOptions,
+    ) -> Result<Self, StoreError> {
         let mut config = url.config.clone();
         // One schema, one time zone, and the same patience with locks as on SQLite.
         let kept = config.get_options().unwrap_or("").to_owned();
@@ -45,7 +50,9 @@ impl PgConnection {
             config.password(password);
         }
         let mut client = log_in(&mut config, url.ssl, &location)?;
-        schema::postgres::prepare(&mut client, &url.schema, &location, options.clock.as_ref())?;
+        if access != Access::Look {
+            schema::postgres::prepare(&mut client, &url.schema, &location, options.clock.as_ref())?;
+        }
         let channel = format!("conveyor_{}", url.schema);
         Ok(Self { client, statements: HashMap::new(), location, channel })
     }

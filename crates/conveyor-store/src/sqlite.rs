@@ -25,7 +25,9 @@ const BULK_CACHE: i64 = -16_384;
 
 impl SqliteConnection {
     pub(crate) fn open(path: &Path, access: Access, options: &OpenOptions) -> Result<Self, StoreError> {
-        create_file(path)?;
+        if access != Access::Look {
+            create_file(path)?;
+        }
         let wrap = |error: rusqlite::Error| StoreError::from_sqlite(&error, path);
         let mut raw = rusqlite::Connection::open_with_flags(
             path,
@@ -39,10 +41,19 @@ impl SqliteConnection {
         raw.set_db_config(no_checkpoint, true).map_err(wrap)?;
         let found = schema::sqlite::identify(&raw, path)?;
         raw.set_db_config(no_checkpoint, false).map_err(wrap)?;
-        switch_on(&raw, path)?;
+        if access == Access::Look {
+            raw.pragma_update(None, "query_only", true).map_err(wrap)?;
+        } else {
+            switch_on(&raw, path)?;
+        // Plans must not depend on the values bound, or statements would be prepared anew for each.
+        let stable_plans = rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
+        raw.set_db_config(stable_plans, true).map_err(wrap)?;
+        }
         raw.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
         register_functions(&raw, &options.clock).map_err(wrap)?;
-        schema::sqlite::prepare(&mut raw, path, found, options.clock.as_ref(), options.ids.as_ref())?;
+        if access != Access::Look {
+            schema::sqlite::prepare(&mut raw, path, found, options.clock.as_ref(), options.ids.as_ref())?;
+        }
         if access == Access::Write {
             schema::sqlite::ensure_additions(&mut raw, path, options.clock.as_ref())?;
         }
@@ -54,7 +65,9 @@ impl SqliteConnection {
     }
 
     pub(crate) fn use_bulk_cache(&mut self) -> Result<(), StoreError> {
-        self.raw.pragma_update(None, "cache_size", BULK_CACHE).map_err(|e| self.wrap(&e))
+        self.raw.pragma_update(None, "cache_size", BULK_CACHE).map_err(|e| self.wrap(&e))?;
+        // What a savepoint would restore is kept in memory, not in a file.
+        self.raw.pragma_update(None, "temp_store", "memory").map_err(|e| self.wrap(&e))
     }
 
     pub(crate) fn begin(&mut self, writing: bool) -> Result<(), StoreError> {

@@ -18,7 +18,7 @@ pub struct Budget {
 
 const COLUMNS: &str = "id, name, goal, summary, state, created_at, updated_at";
 
-fn from_row(row: &Row<'_>) -> Result<Task, StoreError> {
+pub(crate) fn from_row(row: &Row<'_>) -> Result<Task, StoreError> {
     Ok(Task {
         id: row.text(0)?,
         name: row.text(1)?,

@@ -6,10 +6,17 @@ use conveyor_model::{Actor, IdPrefix, Severity, json};
 use serde_json::Value;
 
 use crate::dialect::Engine;
-use crate::{Row, StoreError, Tx, params, search};
+use crate::held::HeldEvent;
+use crate::{Param, Row, StoreError, Tx, params, search};
 
 /// The event that a watching dispatcher writes once per iteration: its lease.
 pub const WATCH_HEARTBEAT: &str = "dispatch_watch_heartbeat";
+
+/// The event with which a watching dispatcher ends because no task is bound any more.
+pub const WATCH_ENDED: &str = "dispatch_watch_ended";
+
+/// The attribute of life signs of dispatchers that end once no task is bound.
+pub const EXIT_WHEN_UNBOUND: &str = "exit_when_unbound";
 
 /// An event about to be written.
 pub struct Emit<'a> {
@@ -85,7 +92,8 @@ impl<'a> Emit<'a> {
     }
 }
 
-/// Writes an event and its search twin; gives the event's id.
+/// Records an event with its search twin; gives the event's id. The rows are written together with
+/// those of the transaction's other events: before it commits, or before it reads telemetry.
 ///
 /// # Errors
 /// A failing statement.
@@ -93,51 +101,88 @@ pub fn emit(tx: &mut Tx<'_>, event: &Emit<'_>) -> Result<String, StoreError> {
     let id = tx.fresh_id(IdPrefix::Telemetry);
     let now = tx.now()?;
     let timestamp = if event.whole_seconds { now.to_s_text() } else { now.to_ms_text() };
-    let attributes = json::compact(&event.attributes);
-    tx.execute(
-        "insert into telemetry_events (id, run_id, task_id, timestamp, actor, event_type, severity, summary, \
-         correlation_json, attributes_json) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-        params![
-            &id,
-            event.run_id,
-            event.task_id,
-            timestamp,
-            event.actor.as_str(),
-            event.event_type,
-            event.severity.as_str(),
-            &event.summary,
-            json::compact(&event.correlation),
-            &attributes,
-        ],
-    )?;
-    index(tx, &id, event, &attributes)?;
+    tx.held.push(HeldEvent {
+        id: id.clone(),
+        run_id: event.run_id.map(str::to_owned),
+        task_id: event.task_id.map(str::to_owned),
+        timestamp,
+        actor: event.actor.as_str(),
+        event_type: event.event_type.to_owned(),
+        severity: event.severity.as_str(),
+        summary: event.summary.clone(),
+        correlation: json::compact(&event.correlation),
+        attributes: json::compact(&event.attributes),
+    });
+    if tx.held.is_full() {
+        write_held(tx)?;
+    }
     Ok(id)
 }
 
-fn index(tx: &mut Tx<'_>, id: &str, event: &Emit<'_>, attributes: &str) -> Result<(), StoreError> {
-    let actor = event.actor.as_str();
+/// Writes the events that were recorded and not written yet. The full-text index costs far less
+/// for many rows at once, above all outside a savepoint, and so does a server's round trip.
+///
+/// # Errors
+/// A failing statement.
+pub(crate) fn write_held(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    // Taken out, because the statements need the transaction themselves.
+    let held = std::mem::take(&mut tx.held);
+    let written = insert(tx, held.unwritten());
+    tx.held = held;
+    if written.is_ok() {
+        tx.held.note_written();
+    }
+    written
+}
+
+fn insert(tx: &mut Tx<'_>, events: &[HeldEvent]) -> Result<(), StoreError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    tx.insert_many(
+        "telemetry_events (id, run_id, task_id, timestamp, actor, event_type, severity, summary, \
+         correlation_json, attributes_json)",
+        events.iter().map(|event| {
+            [
+                Param::from(&event.id),
+                Param::from(&event.run_id),
+                Param::from(&event.task_id),
+                Param::from(&event.timestamp),
+                Param::from(event.actor),
+                Param::from(&event.event_type),
+                Param::from(event.severity),
+                Param::from(&event.summary),
+                Param::from(&event.correlation),
+                Param::from(&event.attributes),
+            ]
+        }),
+    )?;
+    const TWIN: &str = "event_id, task_id, run_id, actor, event_type, summary, attributes";
     match tx.engine() {
-        Engine::Sqlite => tx.execute(
-            "insert into telemetry_events_fts (event_id, task_id, run_id, actor, event_type, summary, attributes) \
-             values ($1, $2, $3, $4, $5, $6, $7)",
-            params![id, event.task_id, event.run_id, actor, event.event_type, &event.summary, attributes],
-        )?,
-        Engine::Postgres => tx.execute(
-            "insert into telemetry_events_fts (event_id, task_id, run_id, actor, event_type, summary, attributes, \
-             search_text) values ($1, $2, $3, $4, $5, $6, $7, $8)",
-            params![
-                id,
-                event.task_id,
-                event.run_id,
-                actor,
-                event.event_type,
-                &event.summary,
-                attributes,
-                search::document(&event.summary, attributes),
-            ],
+        Engine::Sqlite => tx.insert_many(&format!("telemetry_events_fts ({TWIN})"), events.iter().map(twin))?,
+        Engine::Postgres => tx.insert_many(
+            &format!("telemetry_events_fts ({TWIN}, search_text)"),
+            events.iter().map(|event| {
+                let [id, task, run, actor, event_type, summary, attributes] = twin(event);
+                let document = Param::from(search::document(&event.summary, &event.attributes));
+                [id, task, run, actor, event_type, summary, attributes, document]
+            }),
         )?,
     };
     Ok(())
+}
+
+/// The values of a search row, but for what PostgreSQL searches in.
+fn twin(event: &HeldEvent) -> [Param<'_>; 7] {
+    [
+        Param::from(&event.id),
+        Param::from(&event.task_id),
+        Param::from(&event.run_id),
+        Param::from(event.actor),
+        Param::from(&event.event_type),
+        Param::from(&event.summary),
+        Param::from(&event.attributes),
+    ]
 }
 
 const COLUMNS: &str = "id, run_id, task_id, timestamp, actor, event_type, severity, summary, correlation_json, \
@@ -163,8 +208,25 @@ fn from_row(row: &Row<'_>) -> Result<TelemetryEvent, StoreError> {
 /// # Errors
 /// A failing statement.
 pub fn find(tx: &mut Tx<'_>, id: &str) -> Result<Option<TelemetryEvent>, StoreError> {
+    write_held(tx)?;
     tx.first(&format!("select {COLUMNS} from telemetry_events where id = $1"), params![id], from_row)
 }
+
+/// The newest events of a type, newest first, at most `limit`.
+///
+/// # Errors
+/// A failing statement.
+pub fn newest_of_type(tx: &mut Tx<'_>, event_type: &str, limit: i64) -> Result<Vec<TelemetryEvent>, StoreError> {
+    tx.all(
+        &format!("select {COLUMNS} from telemetry_events where event_type = $1 order by timestamp desc, id limit $2"),
+        params![event_type, limit],
+        from_row,
+    )
+}
+
+/// Processes that write at the same time commit in another order than their clocks say; so many
+/// further rows are looked at, so that the oldest of them are found nevertheless.
+const STRAGGLERS: i64 = 200;
 
 /// Events whose summary or attributes hold every term of `text`, or whose type is exactly `text`;
 /// oldest first, at most `limit`. A blank text finds nothing.
@@ -172,12 +234,18 @@ pub fn find(tx: &mut Tx<'_>, id: &str) -> Result<Option<TelemetryEvent>, StoreEr
 /// # Errors
 /// A failing statement.
 pub fn search(tx: &mut Tx<'_>, text: &str, limit: i64) -> Result<Vec<TelemetryEvent>, StoreError> {
+    write_held(tx)?;
+    // The limit is taken inside the index, whose order is that of writing: a frequent word must not
+    // make it read all its rows. The server's index has no such order.
+    let first = match tx.engine() {
+        Engine::Sqlite => format!(" order by rowid limit {}", limit.saturating_add(STRAGGLERS)),
+        Engine::Postgres => String::new(),
+    };
     let mut found = match search::query(text, tx.engine()) {
-        // The limit is taken before the rows are read: a frequent word must not read them all.
         Some(query) => tx.all(
             &format!(
                 "select {COLUMNS} from telemetry_events where id in \
-                 (select event_id from telemetry_events_fts where {{search_matches}}) \
+                 (select event_id from telemetry_events_fts where {{search_matches}}{first}) \
                  order by timestamp, rowid limit $2"
             ),
             params![query, limit],
@@ -215,6 +283,7 @@ pub fn newest_heartbeat(
     tx: &mut Tx<'_>,
     dispatcher: Option<&str>,
 ) -> Result<Option<(String, String)>, StoreError> {
+    write_held(tx)?;
     // Dry runs are skipped here, a handful of rows at a time, so that no run of them makes this a scan.
     const PAGE: usize = 20;
     let mut seen = 0;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use conveyor_core::legacy::Place;
 use conveyor_core::{Cx, Tmux};
 use conveyor_store::{Access, Db, Location, OpenOptions};
 
@@ -69,17 +70,29 @@ impl App<'_> {
     /// # Errors
     /// A malformed URL, or a ledger that cannot be opened.
     pub fn open(&mut self, db: &DbPath, access: Access) -> Result<Cx, Failure> {
-        let location = self.location(db)?;
+        let db = Db::open(&self.location(db)?, access, self.open_options())?;
+        let tmux = self.tmux();
+        Ok(Cx { db, cwd: self.host.cwd.clone(), parent_pid: self.host.parent_pid, tmux })
+    }
+
+    /// The state root with its legacy workers, and the ledger, which is opened when it is needed.
+    ///
+    /// # Errors
+    /// A malformed URL.
+    pub fn place(&self, db: &DbPath) -> Result<Place, Failure> {
+        let ledger = (self.location(db)?, self.open_options());
+        let (cwd, parent_pid) = (self.host.cwd.clone(), self.host.parent_pid);
+        Ok(Place::new(self.state_root(), self.tmux(), ledger, cwd, parent_pid))
+    }
+
+    fn open_options(&self) -> OpenOptions {
         let environment = &self.host.environment;
-        let options = OpenOptions {
+        OpenOptions {
             clock: Arc::clone(&self.host.clock),
             ids: Arc::clone(&self.host.ids),
             server_password: environment.server_password.clone(),
             password_file: environment.password_file.clone(),
-        };
-        let db = Db::open(&location, access, options)?;
-        let tmux = self.tmux();
-        Ok(Cx { db, cwd: self.host.cwd.clone(), parent_pid: self.host.parent_pid, tmux })
+        }
     }
 
     /// The terminals; nothing is started before something is asked.

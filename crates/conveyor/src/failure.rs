@@ -41,6 +41,14 @@ impl Failure {
         Self::Usage(text.into())
     }
 
+    /// What made the output fail, for code that writes on behalf of an operation.
+    pub(crate) fn into_output_error(self) -> std::io::Error {
+        match self {
+            Self::Operation(Error::Output(error)) => error,
+            other => std::io::Error::other(format!("{other:?}")),
+        }
+    }
+
     /// Says what failed and gives the exit code. A reader that went away ends the program quietly.
     pub(crate) fn report(self, host: &mut Host) -> u8 {
         let (text, code) = match self {

@@ -66,6 +66,11 @@ impl<'h> Out<'h> {
         Elements { writer: &mut *self.writer, any: false }
     }
 
+    /// Compact JSON, one element a line: begin, [`Lines::push`], end.
+    pub fn json_lines(&mut self) -> Lines<'_> {
+        Lines { writer: &mut *self.writer }
+    }
+
     /// Rows of fields: separated by TABs for programs, aligned under a heading for people.
     pub fn rows<'a>(&'a mut self, heading: &'a [&'a str]) -> Rows<'a> {
         Rows { writer: &mut *self.writer, heading, held: self.terminal.then(Vec::new) }
@@ -105,6 +110,31 @@ impl Elements<'_> {
     /// A reader that went away.
     pub fn end(self) -> Result<(), Failure> {
         writeln!(self.writer, "{}", if self.any { "\n]" } else { "[]" })?;
+        Ok(self.writer.flush()?)
+    }
+}
+
+/// Lines of JSON in the making.
+pub struct Lines<'a> {
+    writer: &'a mut dyn Write,
+}
+
+impl Lines<'_> {
+    /// Writes the next line.
+    ///
+    /// # Errors
+    /// A reader that went away.
+    pub fn push(&mut self, element: &impl Serialize) -> std::io::Result<()> {
+        let mut value = serde_json::to_value(element)?;
+        json::normalise_numbers(&mut value);
+        writeln!(self.writer, "{value}")
+    }
+
+    /// Writes what is still held back.
+    ///
+    /// # Errors
+    /// A reader that went away.
+    pub fn end(self) -> Result<(), Failure> {
         Ok(self.writer.flush()?)
     }
 }

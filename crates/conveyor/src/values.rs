@@ -1,5 +1,8 @@
 //! Values of options: numbers in the accepted spellings, texts that must say something.
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use conveyor_model::{CaptureMode, Roles};
+
 /// Reads a whole number: sign and digits, or a decimal that denotes a whole number (`1.0`, `1e2`).
 pub fn integer(text: &str) -> Result<i64, String> {
     whole(text).ok_or_else(|| "must be an integer".into())
@@ -23,6 +26,24 @@ pub fn non_negative_number(text: &str) -> Result<f64, String> {
 /// Reads a finite number above 0.
 pub fn positive_number(text: &str) -> Result<f64, String> {
     decimal(text).filter(|value| *value > 0.0).ok_or_else(|| "must be a number greater than 0".into())
+}
+
+/// Reads how much of a captured terminal becomes a segment.
+pub fn capture_mode() -> impl TypedValueParser<Value = CaptureMode> {
+    one_of(CaptureMode::TEXTS, CaptureMode::from_text)
+}
+
+/// Reads a choice of the sides of a task.
+pub fn roles() -> impl TypedValueParser<Value = Roles> {
+    one_of(Roles::TEXTS, Roles::from_text)
+}
+
+/// Reads one value of a list; help and completions show the list.
+fn one_of<T: Clone + Send + Sync + 'static>(
+    texts: &'static [&'static str],
+    read: fn(&str) -> Option<T>,
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(texts).try_map(move |text| read(&text).ok_or("is not in the list"))
 }
 
 fn whole(text: &str) -> Option<i64> {

@@ -43,7 +43,7 @@ pub(super) fn run(lab: &Lab, report: &mut Report) -> Result<(), Failure> {
     bench.create()?;
     for dispatchers in [1, 4] {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for _ in 0..lab.rounds(5) {
+        for _ in 0..lab.rounds(3) {
             theirs.push(bench.pgbench(dispatchers)?);
             ours.push(bench.dispatch(dispatchers)?);
         }

@@ -1,6 +1,7 @@
 //! Processes: what they hold open, and which of them is a Codex session.
 
 mod discovery;
+mod foreground;
 mod procfs;
 mod programs;
 
@@ -8,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use discovery::{DiscoveryError, PassedOver, SharedServer, is_rollout_path, rollout_of_pid};
+pub use foreground::{ForegroundProcess, foreground};
 pub use procfs::ProcFs;
 pub use programs::Programs;
 use rustix::io::Errno;

@@ -61,6 +61,8 @@ pub struct Request {
     pub only: Option<Signal>,
     /// Say what would be done, without doing it.
     pub dry_run: bool,
+    /// With `watch`: end once no task is bound any more.
+    pub exit_when_unbound: bool,
     /// Read the rollouts of bound sessions: `None` means in unlimited watches that route completions.
     pub ingest: Option<bool>,
 }

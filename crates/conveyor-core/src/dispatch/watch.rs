@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use conveyor_model::Actor;
-use conveyor_store::telemetry::{self, Emit, WATCH_HEARTBEAT};
-use conveyor_store::{Changes, Wake};
+use conveyor_store::telemetry::{self, EXIT_WHEN_UNBOUND, Emit, WATCH_ENDED, WATCH_HEARTBEAT};
+use conveyor_store::{Changes, Tx, Wake, bindings};
 use serde_json::json;
 
 use super::elements::Element;
@@ -23,11 +23,13 @@ struct Watched {
     iterations: u64,
     total: u64,
     kept: VecDeque<Element>,
+    /// No task is bound any more, and this watch was to end then.
+    nothing_bound: bool,
 }
 
 /// Watches until the iterations are done or a stop is requested.
 pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -> Result<Report> {
-    let mut watched = Watched { iterations: 0, total: 0, kept: VecDeque::new() };
+    let mut watched = Watched { iterations: 0, total: 0, kept: VecDeque::new(), nothing_bound: false };
     let mut follower = Follower::new();
     let mut outage = Outage::none();
     let mut changes = observe(cx, stop)?;
@@ -40,11 +42,11 @@ pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -
         if !survive(cx, ticked, stop, warn, &mut outage, &mut changes)? {
             break;
         }
-        if request.iterations.is_some_and(|most| watched.iterations >= most.max(1)) {
+        if watched.nothing_bound || request.iterations.is_some_and(|most| watched.iterations >= most.max(1)) {
             break;
         }
         // Woken passes belong to this iteration: not counted, no heartbeat of their own.
-        while !stop.is_requested() {
+        while !stop.is_requested() && !watched.nothing_bound {
             let wake = cx
                 .db
                 .wait_for_change(&mut changes, next_tick, &mut || request.ingests() && follower.has_news());
@@ -94,13 +96,18 @@ fn iterate(
 ) -> Result<()> {
     let processed = one_pass(cx, request, stop, follower, watched)?;
     fault::point("dispatch.before_heartbeat");
+    let mut attributes = json!({ "dry_run": request.dry_run, "processed_count": processed });
+    if request.exit_when_unbound {
+        // Whoever ends the last binding waits for such a dispatcher.
+        attributes[EXIT_WHEN_UNBOUND] = true.into();
+    }
     let event = || {
         Emit::info(
             Actor::Dispatch,
             WATCH_HEARTBEAT,
             format!("Dispatcher {} is watching.", request.dispatcher_id),
             json!({ "dispatcher_id": request.dispatcher_id, "iteration": watched.iterations }),
-            json!({ "dry_run": request.dry_run, "processed_count": processed }),
+            attributes.clone(),
         )
         .in_whole_seconds()
     };
@@ -128,9 +135,28 @@ fn one_pass(
         let full = counted >= request.limit.max(1);
         let on = more || (full && request.iterations.is_none() && !request.dry_run);
         if !on || stop.is_requested() {
-            return Ok(processed);
+            break;
         }
     }
+    if request.exit_when_unbound && !stop.is_requested() && !cx.db.read(bindings::any_live)? {
+        cx.db.write(|tx| record_end(tx, request))?;
+        watched.nothing_bound = true;
+    }
+    Ok(processed)
+}
+
+/// Records that the watch ends because nothing is left to be watched.
+fn record_end(tx: &mut Tx<'_>, request: &Request) -> Result<()> {
+    let event = Emit::info(
+        Actor::Dispatch,
+        WATCH_ENDED,
+        format!("Dispatcher {} ended because no task is bound.", request.dispatcher_id),
+        json!({ "dispatcher_id": request.dispatcher_id }),
+        json!({ "reason": "unbound" }),
+    );
+    telemetry::emit(tx, &event)?;
+    tx.wake_waiters();
+    Ok(())
 }
 
 /// Whether the watch goes on after a pass: through outages, with one line each; not through what

@@ -112,19 +112,30 @@ impl Process {
     }
 }
 
+/// A dispatcher that makes one pass.
+pub fn one_pass(id: &str, limit: usize, ingest: bool) -> dispatch::Request {
+    dispatch::Request {
+        watch: false,
+        iterations: None,
+        interval: 0.0,
+        limit,
+        lease_seconds: 60,
+        dispatcher_id: id.to_owned(),
+        only: None,
+        dry_run: false,
+        ingest: Some(ingest),
+        exit_when_unbound: false,
+    }
+}
+
 fn operate(cx: &mut Cx, follower: &mut Follower, job: &Job) -> conveyor_core::Result<Outcome> {
     match job {
         Job::Dispatch { id, limit, lease, only, ingest, dry_run } => {
             let request = dispatch::Request {
-                watch: false,
-                iterations: None,
-                interval: 0.0,
-                limit: *limit,
                 lease_seconds: *lease,
-                dispatcher_id: id.clone(),
                 only: *only,
                 dry_run: *dry_run,
-                ingest: Some(*ingest),
+                ..one_pass(id, *limit, *ingest)
             };
             dispatch::run(cx, &request, &Stop::default(), &mut |_| {})?;
             Ok(Outcome::Done)
@@ -148,7 +159,9 @@ fn operate(cx: &mut Cx, follower: &mut Follower, job: &Job) -> conveyor_core::Re
             while follower.pass(cx)?.more {}
             Ok(Outcome::Done)
         }
-        Job::Bind { task, worker, manager } => bindings::bind(cx, task, worker, manager).map(|_| Outcome::Done),
+        Job::Bind { task, worker, manager } => {
+            bindings::bind(cx, task, worker, manager).map(|_| Outcome::Done)
+        }
         Job::Unbind { task } => bindings::unbind(cx, task).map(|()| Outcome::Done),
         Job::Register { session, file, tmux } => {
             register(cx, session, file, tmux.then_some("terminal")).map(|()| Outcome::Done)

@@ -40,7 +40,10 @@ pub fn command(raw: &mut Raw, clock: &ManualClock, lease: i64, pause: Pause<'_>)
         // What an earlier claim left behind is nothing that this one would look for.
         return;
     }
-    let held = format!("exists (select 1 from command_attempts where id = {} and state = 'running')", claimed.attempt);
+    let held = format!(
+        "exists (select 1 from command_attempts where id = {} and state = 'running')",
+        claimed.attempt
+    );
     raw.begin();
     let Some(route) = route(raw, &claimed.task, &claimed.kind) else {
         raw.run("commit");

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use conveyor_testkit::ManualClock;
 use conveyor_model::Clock as _;
+use conveyor_testkit::ManualClock;
 
 use crate::dice::Dice;
 use crate::ledger::SESSIONS;
@@ -103,7 +103,11 @@ impl Rollouts {
         } else {
             place.lines.push(Line { start, end: place.size, payload: payload.clone() });
         }
-        format!("{file} {} {}", if is_half { "half of" } else { "+" }, payload.as_deref().unwrap_or("garbage"))
+        format!(
+            "{file} {} {}",
+            if is_half { "half of" } else { "+" },
+            payload.as_deref().unwrap_or("garbage")
+        )
     }
 
     /// The complete lines of a file.
@@ -129,7 +133,9 @@ fn line(dice: &mut Dice, number: usize, now: &str) -> (String, Option<String>) {
         ),
         // Without a time of its own.
         1 => (
-            format!("{{\"type\":\"event_msg\",\"payload\":{{\"type\":\"agent_message\",\"message\":\"x{number}\"}}}}\n"),
+            format!(
+                "{{\"type\":\"event_msg\",\"payload\":{{\"type\":\"agent_message\",\"message\":\"x{number}\"}}}}\n"
+            ),
             Some(format!("{{\"message\":\"x{number}\",\"type\":\"agent_message\"}}")),
         ),
         _ => (format!("garbage {number}\n"), None),

@@ -293,7 +293,8 @@ fn live(raw: &mut Raw) -> BTreeMap<String, Binding> {
 }
 
 fn events(raw: &mut Raw) -> BTreeMap<i64, Event> {
-    let rows = raw.rows("select id, session_id, subtype, payload_json, timestamp, byte_offset from codex_events");
+    let rows =
+        raw.rows("select id, session_id, subtype, payload_json, timestamp, byte_offset from codex_events");
     let event = |cells: Cells| {
         let row = Event {
             session: text(&cells, 1),

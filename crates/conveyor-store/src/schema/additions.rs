@@ -2,7 +2,11 @@
 //! working on the same file: columns are nullable or have a default, indexes use only built-in
 //! functions, the version number stays.
 
-use super::define::{Column, Index, Table, index, integer, key, text};
+use conveyor_model::{
+    Adapter, AgentState, Confidence, DeliveryPurpose, DeliveryStage, EndpointOrigin,
+};
+
+use super::define::{Column, Index, Table, index, integer, key, serial, text};
 
 /// One thing added, recorded by name once it is there.
 pub(crate) enum Addition {
@@ -28,6 +32,78 @@ impl Addition {
 /// The record of what was added.
 pub(crate) static RECORD: Table =
     Table { name: "conveyor_schema", columns: &[key("name"), text("applied_at")] };
+
+/// How each session can be reached: one active row for each way.
+static ENDPOINTS: Table = Table {
+    name: "session_endpoints",
+    columns: &[
+        serial(),
+        text("session_id").refs("sessions"),
+        text("adapter").one_of(Adapter::TEXTS),
+        text("address_json").json(),
+        text("incarnation"),
+        text("origin").one_of(EndpointOrigin::TEXTS),
+        text("state").one_of(&["active", "retired"]),
+        text("capabilities_json").json(),
+        text("created_at"),
+        text("updated_at"),
+        text("verified_at").null(),
+    ],
+};
+
+/// What each session was last found to be doing.
+static STATES: Table = Table {
+    name: "session_states",
+    columns: &[
+        key("session_id").refs("sessions"),
+        text("state").one_of(AgentState::TEXTS),
+        text("confidence").one_of(Confidence::TEXTS),
+        text("adapter").one_of(Adapter::TEXTS),
+        text("incarnation").null(),
+        text("since"),
+        text("observed_at"),
+        text("winner"),
+        text("detail_json").json(),
+        integer("revision"),
+    ],
+};
+
+/// Messages on their way to agents.
+static DELIVERIES: Table = Table {
+    name: "deliveries",
+    columns: &[
+        key("id"),
+        text("client_message_id").unique(),
+        text("session_id").refs("sessions"),
+        text("task_id").null().refs("tasks"),
+        integer("notification_id").null().refs("routed_notifications"),
+        text("command_id").null().refs("commands"),
+        integer("attempt_id").null().refs("command_attempts"),
+        text("supersedes").null(),
+        text("purpose").one_of(DeliveryPurpose::TEXTS),
+        text("priority").one_of(&["normal", "urgent"]),
+        text("stage").one_of(DeliveryStage::TEXTS),
+        text("adapter").null(),
+        text("mode").null(),
+        text("reason").null(),
+        text("incarnation").null(),
+        text("body_sha256"),
+        integer("body_bytes"),
+        text("external_json").json(),
+        text("evidence_json").json(),
+        text("outcome").null(),
+        text("not_before").null(),
+        text("next_check_at").null(),
+        text("lease_by").null(),
+        text("lease_expires_at").null(),
+        text("created_at"),
+        text("updated_at"),
+        text("accepted_at").null(),
+        text("seen_at").null(),
+        text("finished_at").null(),
+        text("error").null(),
+    ],
+};
 
 /// All additions, in the order in which they are made.
 pub(crate) static ADDITIONS: &[Addition] = &[
@@ -92,5 +168,24 @@ pub(crate) static ADDITIONS: &[Addition] = &[
     ),
     Addition::Index(
         index("conveyor_tasks_name", "tasks", "name, created_at").on_postgres("name, created_at, rowid"),
+    ),
+    // How agents are reached, what they do, what is on its way to them.
+    Addition::Table(&ENDPOINTS),
+    Addition::Index(
+        index("conveyor_endpoints_active", "session_endpoints", "session_id, adapter")
+            .unique()
+            .only("state = 'active'"),
+    ),
+    Addition::Table(&STATES),
+    Addition::Table(&DELIVERIES),
+    Addition::Index(index("conveyor_deliveries_check", "deliveries", "stage, next_check_at")),
+    Addition::Index(index("conveyor_deliveries_session", "deliveries", "session_id, created_at, id")),
+    Addition::Index(index("conveyor_deliveries_notification", "deliveries", "notification_id")),
+    Addition::Index(index("conveyor_deliveries_command", "deliveries", "command_id")),
+    // While the fate of one message is open, the database itself forbids a second one.
+    Addition::Index(
+        index("deliveries_one_in_flight", "deliveries", "session_id")
+            .unique()
+            .only("stage in ('sending', 'accepted', 'unknown')"),
     ),
 ];

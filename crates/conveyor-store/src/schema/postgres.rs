@@ -172,7 +172,10 @@ fn add(
             continue;
         }
         tx.batch_execute(&match addition {
-            Addition::Table(table) => table.create_postgres(),
+            Addition::Table(table) => {
+                let keys = table.foreign_keys_postgres().unwrap_or_default();
+                format!("{};\n{keys}", table.create_postgres())
+            }
             Addition::Column(table, column) => {
                 format!("alter table {table} add column if not exists {}", column.postgres())
             }

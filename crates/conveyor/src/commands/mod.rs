@@ -3,9 +3,13 @@
 
 pub mod admin;
 pub mod app_loop;
+pub mod legacy;
+pub mod observe;
 pub mod queue;
 pub mod sessions;
 pub mod tasks;
+pub mod terminals;
+pub mod transcripts;
 
 use crate::app::App;
 use crate::failure::Failure;
@@ -16,6 +20,9 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<tasks::bind::Bind>(),
     spec::<tasks::unbind::Unbind>(),
     spec::<tasks::create_disposable_binding::CreateDisposableBinding>(),
+    spec::<tasks::finish_task::FinishTask>(),
+    spec::<tasks::stop_task::StopTask>(),
+    spec::<tasks::reconcile::Reconcile>(),
     spec::<sessions::register::RegisterWorker>(),
     spec::<sessions::register::RegisterManager>(),
     spec::<sessions::sessions::Sessions>(),
@@ -23,6 +30,14 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<sessions::discover::Discover>(),
     spec::<sessions::ingest::Ingest>(),
     spec::<sessions::tail::Tail>(),
+    spec::<observe::cycle::Cycle>(),
+    spec::<observe::divergences::Divergences>(),
+    spec::<transcripts::capture::TranscriptCapture>(),
+    spec::<transcripts::show::TranscriptShow>(),
+    spec::<transcripts::prune::TranscriptPrune>(),
+    spec::<terminals::capture::Capture>(),
+    spec::<terminals::idle_check::IdleCheck>(),
+    spec::<terminals::classify::Classify>(),
     spec::<queue::enqueue::EnqueueNudgeWorker>(),
     spec::<queue::enqueue::EnqueueNotifyManager>(),
     spec::<queue::commands::Commands>(),
@@ -35,6 +50,11 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<app_loop::app_wakeup_plan::AppWakeupPlan>(),
     spec::<app_loop::app_wakeup_dispatch::AppWakeupDispatch>(),
     spec::<app_loop::app_wakeup_record_delivery::AppWakeupRecordDelivery>(),
+    spec::<legacy::list::List>(),
+    spec::<legacy::status::Status>(),
+    spec::<legacy::update_status::UpdateStatus>(),
+    spec::<legacy::events::Events>(),
+    spec::<legacy::import_compat::ImportCompat>(),
     spec::<admin::db_doctor::DbDoctor>(),
     spec::<admin::completions::Completions>(),
     spec::<admin::man_pages::ManPages>(),
@@ -47,17 +67,25 @@ pub enum Group {
     Tasks,
     /// Registered sessions and what they wrote.
     Sessions,
+    /// Looking at a task's worker on behalf of its manager.
+    Observing,
+    /// What the terminals of a task showed.
+    Transcripts,
+    /// Looking at the terminals of workers and sessions.
+    Terminals,
     /// Messages, the dispatcher and inboxes.
     Queue,
     /// Agents that live in an app: leases and wake-ups.
     AppLoop,
+    /// Workers in directories of the state root.
+    Legacy,
     /// The ledger itself and the shell.
     Admin,
 }
 
 impl Group {
     /// Every group, in the order of the help.
-    pub const ALL: &'static [Self] = &[Self::Tasks, Self::Sessions, Self::Queue, Self::AppLoop, Self::Admin];
+    pub const ALL: &'static [Self] = &[Self::Tasks, Self::Sessions, Self::Observing, Self::Transcripts, Self::Terminals, Self::Queue, Self::AppLoop, Self::Legacy, Self::Admin];
 
     /// The heading in the help.
     #[must_use]
@@ -65,8 +93,12 @@ impl Group {
         match self {
             Self::Tasks => "Tasks and bindings",
             Self::Sessions => "Sessions",
+            Self::Observing => "Observing a worker",
+            Self::Transcripts => "Transcripts of terminals",
+            Self::Terminals => "Observing terminals",
             Self::Queue => "Messages: queue, dispatcher, inboxes",
             Self::AppLoop => "App loops: heartbeats and wake-ups",
+            Self::Legacy => "Workers of the state root",
             Self::Admin => "Ledger and shell",
         }
     }

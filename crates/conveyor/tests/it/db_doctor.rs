@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::{World, on_both_engines, on_sqlite};
+use crate::terminals;
 
 fn examined(world: &World, code: u8) -> Value {
     let ran = world.run(&["db-doctor"]);
@@ -31,7 +32,79 @@ fn a_healthy_ledger() {
         examined(world, 0);
         assert_eq!(world.dump(), before, "it writes nothing");
         insta::assert_snapshot!("db_doctor_surplus", world.refused(&["db-doctor", "x"]));
-        insta::assert_snapshot!("db_doctor_live", world.refused(&["db-doctor", "--live"]));
+    });
+}
+
+/// The report of `--live` without the other checks.
+fn live(world: &World, code: u8, arguments: &[&str]) -> Value {
+    let ran = world.run(&[&["db-doctor", "--live"], arguments].concat());
+    assert_eq!((ran.code, ran.stderr.as_str()), (code, ""), "{}", ran.stdout);
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    json!({ "check": check(&report, "live_reconcile"), "live_reconcile": report["live_reconcile"] })
+}
+
+#[test]
+fn a_ledger_that_agrees_with_the_machine() {
+    on_both_engines(|world| {
+        world.bind("demo");
+        let pid = std::process::id();
+        world.sql(&format!("update sessions set pid = {pid}"));
+        world.sql("update sessions set tmux_session = 'agent' where role = 'worker'");
+        terminals::start(world, "agent", "exec cat");
+        let pane = world.tmux.tmux(["list-panes", "-t", "=agent:", "-F", "#{pane_id}"]);
+        world.sql(&format!("update sessions set tmux_pane_id = '{}' where role = 'worker'", pane.trim()));
+        let before = world.dump();
+        let shown = serde_json::to_string_pretty(&live(world, 0, &[])).unwrap();
+        insta::assert_snapshot!("db_doctor_live", shown.replace(&pid.to_string(), "[PID]"));
+        assert_eq!(world.dump(), before, "it writes nothing");
+    });
+}
+
+#[test]
+fn drift_is_named_in_order() {
+    on_both_engines(|world| {
+        world.bind("demo");
+        // No process has this number.
+        world.sql("update sessions set pid = 2147483647, tmux_pane_id = '%77'");
+        world.sql("update sessions set tmux_session = 'agent' where role = 'manager'");
+        world.sql("update sessions set tmux_session = 'age' where role = 'worker'");
+        terminals::start(world, "agent", "exec cat");
+        world.json(&["enqueue-nudge-worker", "demo", "--message", "hi", "--json"]);
+        let found = live(world, 1, &[]);
+        insta::assert_snapshot!("db_doctor_drift", serde_json::to_string_pretty(&found).unwrap());
+    });
+}
+
+#[test]
+fn managers_of_older_versions_are_warned_of() {
+    on_both_engines(|world| {
+        world.bind("demo");
+        world.sql("update sessions set tmux_session = 'm' where role = 'manager'");
+        world.sql("update sessions set pid = 1, tmux_session = null where role = 'worker'");
+        world.sql(
+            "insert into managers (id, name, task_id, tmux_session, state, codex_args_json, started_at) \
+             values ('manager-1', 'old', 'task-demo', 'codex-old', 'ready', '[]', 't')",
+        );
+        let none = live(world, 1, &[]);
+        assert_eq!(
+            none["live_reconcile"]["results"][0]["drift"],
+            json!(["manager_missing"]),
+            "the old one wins"
+        );
+        terminals::start(world, "codex-old", "exec cat");
+        let never = live(world, 0, &[]);
+        assert_eq!(never["live_reconcile"]["manager_liveness_warnings"][0]["reason"], "manager_never_seen");
+        world.sql("update managers set last_seen_at = '2026-06-11T11:50:00.500Z'");
+        insta::assert_snapshot!(
+            "db_doctor_warning",
+            serde_json::to_string_pretty(&live(world, 0, &[])).unwrap()
+        );
+        let patient = live(world, 0, &["--manager-stale-seconds", "600"]);
+        assert_eq!(patient["live_reconcile"]["manager_liveness_warnings"], json!([]));
+        insta::assert_snapshot!(
+            "db_doctor_stale_seconds",
+            world.refused(&["db-doctor", "--live", "--manager-stale-seconds", "-1"])
+        );
     });
 }
 

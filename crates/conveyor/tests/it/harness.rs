@@ -96,11 +96,23 @@ impl World {
         self.run_plain(&all)
     }
 
+    /// Runs a command on this ledger with other environment variables.
+    pub fn run_in(&self, environment: &Environment, arguments: &[&str]) -> Ran {
+        let ledger = self.ledger();
+        let mut all = arguments.to_vec();
+        all.extend(["--path", &ledger]);
+        self.run_with(environment.clone(), &all)
+    }
+
     /// Runs a command without adding `--path`.
     pub fn run_plain(&self, arguments: &[&str]) -> Ran {
+        self.run_with(self.environment(), arguments)
+    }
+
+    fn run_with(&self, environment: Environment, arguments: &[&str]) -> Ran {
         let (stdout, stderr) = (Buffer::default(), Buffer::default());
         let mut host = Host {
-            environment: self.environment(),
+            environment,
             cwd: self.dir().to_owned(),
             parent_pid: 4711,
             clock: self.clock.clone(),
@@ -115,7 +127,8 @@ impl World {
         Ran { code, stdout: stdout.text(), stderr: stderr.text() }
     }
 
-    fn environment(&self) -> Environment {
+    /// The environment variables of this test's commands.
+    pub fn environment(&self) -> Environment {
         Environment {
             home: Some(self.dir().to_owned()),
             tmux_server: ServerChoice::Directory(self.tmux.dir().to_owned()),
@@ -164,6 +177,15 @@ impl World {
                 schema.client().query(query, &[]).unwrap().iter().map(|row| row.get(0)).collect()
             }
         }
+    }
+
+    /// The rows of some tables as text; PostgreSQL's column for the order of insertion left out.
+    pub fn dump_of(&self, tables: &[&str]) -> String {
+        let wanted = |line: &&str| tables.iter().any(|table| line.starts_with(&format!("{table} ")));
+        let plain = |line: &str| {
+            line.split(' ').filter(|word| !word.starts_with("rowid=")).collect::<Vec<_>>().join(" ") + "\n"
+        };
+        self.normal(&self.dump().lines().filter(wanted).map(plain).collect::<String>())
     }
 
     /// All telemetry in order of writing, one line each.

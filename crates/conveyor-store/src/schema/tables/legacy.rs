@@ -1,5 +1,7 @@
 //! Tables of older versions, and the marks of migrations. Conveyor reads them and fills few.
 
+use conveyor_model::{WorkerState, WorkerStatus};
+
 use crate::schema::define::{Table, integer, key, serial, text};
 
 /// The tables of this part.
@@ -14,7 +16,7 @@ pub(super) static TABLES: &[Table] = &[
             text("tmux_pane_id").null(),
             text("identity_token").unique(),
             text("cwd"),
-            text("state").one_of(&["candidate", "active", "stopped", "missing", "failed"]),
+            text("state").one_of(WorkerState::TEXTS),
             text("created_at"),
             text("updated_at"),
             text("last_seen_at").null(),
@@ -28,15 +30,7 @@ pub(super) static TABLES: &[Table] = &[
         columns: &[
             serial(),
             text("worker_id").refs("workers"),
-            text("state").one_of(&[
-                "planning",
-                "editing",
-                "running_tests",
-                "blocked",
-                "waiting",
-                "done",
-                "unknown",
-            ]),
+            text("state").one_of(WorkerStatus::TEXTS),
             text("current_task").null(),
             text("next_action").null(),
             text("blocker").null(),

@@ -38,6 +38,9 @@ pub struct Dispatch {
     /// Move only this kind of message
     #[arg(long = "type", value_name = "TYPE", value_parser = clap::builder::PossibleValuesParser::new(TYPES))]
     only: Option<String>,
+    /// With --watch: end once no task is bound any more
+    #[arg(long, requires = "watch", conflicts_with = "once")]
+    exit_when_unbound: bool,
     /// Read the rollouts of bound sessions before each pass (an unlimited --watch does so by itself)
     #[arg(long, conflicts_with = "no_ingest")]
     ingest: bool,
@@ -78,6 +81,7 @@ Example:
             limit: usize::try_from(self.limit).unwrap_or(usize::MAX),
             lease_seconds: self.lease_seconds,
             dispatcher_id: self.dispatcher_id,
+            exit_when_unbound: self.exit_when_unbound,
             only: self.only.as_deref().map(|only| match CommandType::from_text(only) {
                 Some(command_type) => Signal::Command(command_type),
                 None => Signal::Completion,

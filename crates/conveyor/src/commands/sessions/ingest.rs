@@ -46,7 +46,7 @@ Example:
 }
 
 /// A progress bar that appears only on a terminal and when it takes a while.
-struct Bar {
+pub(crate) struct Bar {
     begun: Instant,
     wanted: bool,
     bar: Option<ProgressBar>,
@@ -56,11 +56,11 @@ impl Bar {
     /// From when on people want to know how long it will take.
     const PATIENCE: Duration = Duration::from_secs(1);
 
-    fn new(wanted: bool) -> Self {
+    pub(crate) fn new(wanted: bool) -> Self {
         Self { begun: Instant::now(), wanted, bar: None }
     }
 
-    fn show(&mut self, read: u64, size: u64) {
+    pub(crate) fn show(&mut self, read: u64, size: u64) {
         if !self.wanted || self.begun.elapsed() < Self::PATIENCE {
             return;
         }
@@ -73,7 +73,7 @@ impl Bar {
         bar.set_position(read);
     }
 
-    fn clear(&self) {
+    pub(crate) fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -1,0 +1,286 @@
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use super::client::{Client, NewThread};
+use super::error::CodexError;
+use super::protocol::{Approval, Sandbox, Thread};
+use super::websocket::shortened;
+
+/// An installed Codex and the home it works with.
+#[derive(Clone, Debug)]
+pub struct Codex {
+    program: PathBuf,
+    home: PathBuf,
+}
+
+/// What `codex app-server daemon start` reports.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerStart {
+    /// `started`, or `alreadyRunning`.
+    pub status: String,
+    /// The server's process; absent when it ran already.
+    pub pid: Option<u32>,
+    /// The version of the program that was asked.
+    pub cli_version: Option<String>,
+    /// The version of the server that runs.
+    pub app_server_version: Option<String>,
+}
+
+/// How a terminal is to be attached to a thread. The sandbox and the like take effect only when the
+/// terminal has to load the thread, for instance after the server's restart; in a thread that is
+/// loaded, what it was made with holds, or what [`Client::thread_permissions_set`] said.
+#[derive(Clone, Copy, Debug)]
+pub struct Attachment<'a> {
+    /// What its commands may do.
+    pub sandbox: Sandbox,
+    /// When it asks.
+    pub approval: Approval,
+    /// The model; the thread's own when absent.
+    pub model: Option<&'a str>,
+    /// Directories that may be written beside its own.
+    pub writable: &'a [PathBuf],
+    /// Whether to pass `--no-alt-screen`, so that the pane keeps the history. Older programs do not
+    /// know it.
+    pub keep_history: bool,
+}
+
+impl Codex {
+    /// `program` is called by this path, `home` is what `CODEX_HOME` says.
+    #[must_use]
+    pub fn new(program: impl Into<PathBuf>, home: impl Into<PathBuf>) -> Self {
+        Self { program: program.into(), home: home.into() }
+    }
+
+    /// The home.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// A connection to the server, if one runs.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub fn connect(&self, limit: Duration) -> Result<Client, CodexError> {
+        Client::connect(&self.home, limit)
+    }
+
+    /// Starts the shared server with `codex app-server daemon start`, which does nothing when it
+    /// runs. It goes on after its starter's end. The first start in a home takes seconds, because
+    /// Codex copies itself there.
+    ///
+    /// # Errors
+    /// [`CodexError::Unsupported`] when this Codex has no such command; [`CodexError::NotReachable`]
+    /// with what it said when it fails.
+    pub fn start_server(&self, limit: Duration) -> Result<ServerStart, CodexError> {
+        let run = self.run(&["app-server", "daemon", "start"], limit)?;
+        if run.status.success() {
+            let line = run.stdout.lines().rev().find(|line| line.starts_with('{')).unwrap_or_default();
+            return serde_json::from_str(line).map_err(|error| {
+                CodexError::protocol(format!("daemon start said {:?}: {error}", shortened(&run.stdout)))
+            });
+        }
+        let said = run.stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        // What clap says to a subcommand that it does not know; a failed start ends with 1.
+        if run.status.code() == Some(2) {
+            return Err(CodexError::Unsupported { text: "codex app-server daemon start".into() });
+        }
+        let reason = format!("codex app-server daemon start failed ({}): {}", run.status, shortened(said));
+        Err(CodexError::NotReachable { reason })
+    }
+
+    /// Whether the help of `codex` lists `--no-alt-screen`.
+    ///
+    /// # Errors
+    /// The program cannot be run.
+    pub fn keeps_history(&self, limit: Duration) -> Result<bool, CodexError> {
+        Ok(self.run(&["--help"], limit)?.stdout.contains("--no-alt-screen"))
+    }
+
+    /// The words of the command that attaches a terminal to a thread. It must be started in the
+    /// thread's directory, with `HOME` and `CODEX_HOME` of this home; the thread must have a name
+    /// or a turn, or else the program ends at once.
+    #[must_use]
+    pub fn attach(&self, thread_id: &str, how: &Attachment<'_>) -> Vec<String> {
+        let word = |text: &str| text.to_owned();
+        let mut words = vec![self.program.display().to_string(), word("resume"), word(thread_id)];
+        if how.keep_history {
+            words.push(word("--no-alt-screen"));
+        }
+        let sandbox = match how.sandbox {
+            Sandbox::ReadOnly => "read-only",
+            Sandbox::WorkspaceWrite => "workspace-write",
+            Sandbox::DangerFullAccess => "danger-full-access",
+        };
+        let approval = match how.approval {
+            Approval::Untrusted => "untrusted",
+            Approval::OnRequest => "on-request",
+            Approval::Never => "never",
+        };
+        words.extend(["--sandbox", sandbox, "--ask-for-approval", approval].map(word));
+        if let Some(model) = how.model {
+            words.extend(["--model", model].map(word));
+        }
+        for dir in how.writable {
+            words.extend([word("--add-dir"), dir.display().to_string()]);
+        }
+        words
+    }
+
+    /// Runs the program with this home to its end, or to the deadline.
+    fn run(&self, arguments: &[&str], limit: Duration) -> Result<Run, CodexError> {
+        let deadline = Instant::now() + limit;
+        let unusable = |reason: String| CodexError::NotReachable {
+            reason: format!("{}: {reason}", self.program.display()),
+        };
+        let mut child = Command::new(&self.program)
+            .args(arguments)
+            .env("CODEX_HOME", &self.home)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| unusable(error.to_string()))?;
+        let (stdout, stderr) = (collect(child.stdout.take()), collect(child.stderr.take()));
+        let status = wait(&mut child, deadline).map_err(|error| unusable(error.to_string()))?;
+        let Some(status) = status else {
+            return Err(unusable(format!("no end within {limit:?}")));
+        };
+        Ok(Run { status, stdout: text(&stdout), stderr: text(&stderr) })
+    }
+}
+
+struct Run {
+    status: ExitStatus,
+    stdout: String,
+    stderr: String,
+}
+
+/// So much of a program's output is kept.
+const MOST: usize = 256 * 1024;
+
+/// Reads a pipe to its end beside the program, which would stop when nobody did.
+fn collect(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    if let Some(mut pipe) = pipe {
+        std::thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            let mut kept = 0;
+            while let Ok(read) = pipe.read(&mut chunk) {
+                if read == 0 {
+                    break;
+                }
+                if kept < MOST {
+                    kept += read;
+                    // Nobody listens once the program was given up.
+                    let _ = sender.send(chunk[..read].to_vec());
+                }
+            }
+        });
+    }
+    receiver
+}
+
+/// What came out of a pipe. A server that was left behind may keep it open; what the program said,
+/// it said before its end.
+fn text(pipe: &Receiver<Vec<u8>>) -> String {
+    let deadline = Instant::now() + Duration::from_millis(200);
+    let mut bytes = Vec::new();
+    while let Ok(chunk) = pipe.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        bytes.extend(chunk);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Waits for the end of a program; kills it at the deadline and gives `None`.
+fn wait(child: &mut Child, deadline: Instant) -> std::io::Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= deadline {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Makes a thread with a name. The name writes the rollout, without which no terminal can be
+/// attached. The caller stays subscribed until it lets go with `thread_unsubscribe`; a thread that
+/// nobody is subscribed to is unloaded after a minute.
+///
+/// # Errors
+/// As every request. When naming fails the thread exists without a rollout, which vanishes by
+/// itself.
+pub fn create(client: &mut Client, new: &NewThread<'_>, name: &str) -> Result<Thread, CodexError> {
+    let thread = client.thread_start(new)?;
+    client.thread_name_set(&thread.id, name)?;
+    Ok(Thread { name: Some(name.to_owned()), ..thread })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// A program that stands for codex.
+    fn script(dir: &Path, text: &str) -> Codex {
+        let program = dir.join("codex");
+        std::fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Codex::new(program, dir)
+    }
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_start_is_reported_though_the_server_keeps_the_pipes() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = r#"echo '{"status":"started","pid":7,"cliVersion":"1","appServerVersion":"1","more":{}}'"#;
+        let codex = script(dir.path(), &format!("sleep 3 & [ -n \"$CODEX_HOME\" ] && {line}"));
+        let start = Instant::now();
+        assert_eq!(codex.start_server(LIMIT).unwrap().pid, Some(7));
+        assert!(start.elapsed() < Duration::from_secs(3));
+    }
+
+    #[test]
+    fn a_failed_start_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let failure = |text: &str| script(dir.path(), text).start_server(LIMIT).unwrap_err().to_string();
+        assert!(failure("echo 'no room' >&2; exit 1").contains("no room"));
+        assert!(
+            failure("echo \"error: unrecognized subcommand 'daemon'\" >&2; exit 2").contains("not support")
+        );
+        assert!(failure("echo started").contains("unexpectedly"));
+        let slow = script(dir.path(), "exec sleep 60").start_server(Duration::from_millis(100));
+        assert!(slow.unwrap_err().to_string().contains("no end within"));
+        let absent = Codex::new(dir.path().join("absent"), dir.path()).start_server(LIMIT);
+        assert!(matches!(absent, Err(CodexError::NotReachable { .. })));
+    }
+
+    #[test]
+    fn the_command_of_the_terminal_has_a_place_for_everything() {
+        let how = Attachment {
+            sandbox: Sandbox::WorkspaceWrite,
+            approval: Approval::OnRequest,
+            model: Some("m"),
+            writable: &[PathBuf::from("/a b")],
+            keep_history: true,
+        };
+        let words = Codex::new("/opt/codex", "/h").attach("t-1", &how);
+        assert_eq!(
+            words.join("|"),
+            "/opt/codex|resume|t-1|--no-alt-screen|--sandbox|workspace-write|--ask-for-approval|on-request\
+             |--model|m|--add-dir|/a b"
+        );
+    }
+}

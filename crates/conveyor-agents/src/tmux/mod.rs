@@ -1,0 +1,369 @@
+//! tmux, run as an external program: the only way to terminals.
+//!
+//! A [`Tmux`] is cheap; nothing is started before something is asked. Every call has a deadline,
+//! and every target is exact: tmux itself would take `codex-a` for `codex-abc`.
+
+mod call;
+mod error;
+mod facts;
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use call::Call;
+use facts::{CLIENT_FORMAT, PANE_FORMAT};
+
+use conveyor_model::shell;
+
+pub use error::TmuxError;
+pub use facts::{ClientFacts, PaneFacts};
+
+/// How long tmux may take for one call. It answers within milliseconds unless it hangs.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Size of new sessions: wide enough that no line of an agent's screen is broken.
+const COLUMNS: &str = "200";
+const ROWS: &str = "50";
+
+/// Which tmux server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ServerChoice {
+    /// The user's default server.
+    #[default]
+    Default,
+    /// The default server below this directory (`TMUX_TMPDIR`).
+    Directory(PathBuf),
+    /// The server of this name (`-L`).
+    Name(String),
+    /// The server that listens on this socket (`-S`).
+    Socket(PathBuf),
+}
+
+/// A tmux program and a server.
+#[derive(Clone, Debug)]
+pub struct Tmux {
+    program: PathBuf,
+    server: ServerChoice,
+    deadline: Duration,
+}
+
+/// What a call addresses: exactly this session's active pane, or exactly this pane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The active pane of the session of this name.
+    Session(String),
+    /// The pane of this id, `%12`.
+    Pane(String),
+}
+
+/// A session to be started.
+#[derive(Clone, Debug, Default)]
+pub struct NewSession<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Where its program runs; `None`: the current directory.
+    pub cwd: Option<&'a Path>,
+    /// Environment variables that the program gets in addition.
+    pub environment: &'a [(OsString, OsString)],
+    /// The program and its arguments; empty: the user's shell.
+    pub command: &'a [OsString],
+}
+
+/// Which part of a terminal to capture.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extent {
+    /// So many lines above the visible screen, where there are so many.
+    pub history_lines: u32,
+    /// Keep colours and other attributes as escape sequences.
+    pub attributes: bool,
+}
+
+/// What a terminal showed, and the facts of the same moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The pane.
+    pub pane: PaneFacts,
+    /// The terminals in which people look at the pane's window.
+    pub clients: Vec<ClientFacts>,
+    /// The captured rows, each with its line end.
+    pub text: String,
+}
+
+impl Target {
+    /// As tmux takes it.
+    fn argument(&self) -> Result<String, TmuxError> {
+        match self {
+            Self::Session(name) => Ok(format!("{}:", exact(name)?)),
+            Self::Pane(id) if is_pane_id(id) => Ok(id.clone()),
+            Self::Pane(id) => Err(TmuxError::NoSession { target: id.clone() }),
+        }
+    }
+
+    /// As people call it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Session(name) | Self::Pane(name) => name,
+        }
+    }
+}
+
+fn is_pane_id(id: &str) -> bool {
+    id.strip_prefix('%')
+        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// The session of exactly this name, as tmux takes it. No session has a name with `:` or `.` in it,
+/// and none of a name that begins with `$` can be addressed: to tmux they would mean other things.
+fn exact(session: &str) -> Result<String, TmuxError> {
+    if session.is_empty() || session.starts_with('$') || session.contains([':', '.', '\0']) {
+        return Err(TmuxError::NoSession { target: session.to_owned() });
+    }
+    Ok(format!("={session}"))
+}
+
+impl Tmux {
+    /// A program (looked up on `PATH` if it has no directory) and a server. Starts nothing.
+    #[must_use]
+    pub fn new(program: impl Into<PathBuf>, server: ServerChoice) -> Self {
+        Self { program: program.into(), server, deadline: DEADLINE }
+    }
+
+    /// The same with another time limit for each call.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Which server it talks to.
+    #[must_use]
+    pub fn server(&self) -> &ServerChoice {
+        &self.server
+    }
+
+    /// The version that tmux tells, `tmux 3.4`; proof that it is installed.
+    ///
+    /// # Errors
+    /// tmux is missing or does not run.
+    pub fn version(&self) -> Result<String, TmuxError> {
+        Ok(self.run(Call::new("-V", ""))?.trim().to_owned())
+    }
+
+    /// Makes sure that the server can be reached.
+    ///
+    /// # Errors
+    /// tmux is missing, or access is denied.
+    pub fn start_server(&self) -> Result<(), TmuxError> {
+        self.run(Call::new("start-server", "")).map(drop)
+    }
+
+    /// Whether the server has a session of exactly this name.
+    ///
+    /// # Errors
+    /// tmux could not be asked.
+    pub fn has_session(&self, session: &str) -> Result<bool, TmuxError> {
+        let asked = exact(session)
+            .and_then(|exact| self.run(Call::new("has-session", session).arg("-t").arg(&exact)));
+        match asked {
+            Ok(_) => Ok(true),
+            Err(TmuxError::NoSession { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Starts a session in the background, 200 columns and 50 rows large.
+    ///
+    /// # Errors
+    /// The name is taken, or tmux refuses.
+    pub fn new_session(&self, new: &NewSession<'_>) -> Result<(), TmuxError> {
+        // tmux would change the name silently.
+        if exact(new.name).is_err() {
+            return Err(TmuxError::Failed {
+                command: "tmux new-session".into(),
+                message: format!("{:?} cannot be the name of a tmux session", new.name),
+            });
+        }
+        let mut call = Call::new("new-session", new.name).arg("-d").arg("-s").arg(new.name);
+        call = call.arg("-x").arg(COLUMNS).arg("-y").arg(ROWS);
+        if let Some(cwd) = new.cwd {
+            call = call.hidden_arg("-c").hidden_arg(cwd);
+        }
+        for (name, value) in new.environment {
+            let mut assignment = name.clone();
+            assignment.push("=");
+            assignment.push(value);
+            call = call.hidden_arg("-e").hidden_arg(assignment);
+        }
+        if !new.command.is_empty() {
+            call = call.hidden_arg("--");
+        }
+        let call = match new.command {
+            // A single word would be read by a shell.
+            [only] => call.hidden_arg(as_shell_command(only)?),
+            words => words.iter().fold(call, Call::hidden_arg),
+        };
+        self.run(call).map(drop)
+    }
+
+    /// Ends a session and the programs in it; `false` when there was none.
+    ///
+    /// # Errors
+    /// tmux could not be asked.
+    pub fn kill_session(&self, session: &str) -> Result<bool, TmuxError> {
+        let killed = exact(session)
+            .and_then(|exact| self.run(Call::new("kill-session", session).arg("-t").arg(&exact)));
+        match killed {
+            Ok(_) => Ok(true),
+            Err(TmuxError::NoSession { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The first pane of a session's active window; `None` when there is no such session.
+    ///
+    /// # Errors
+    /// tmux could not be asked.
+    pub fn first_pane(&self, session: &str) -> Result<Option<String>, TmuxError> {
+        let target = Target::Session(session.to_owned());
+        let listed = target.argument().and_then(|exact| {
+            let call = Call::new("list-panes", session).arg("-t").arg(&exact);
+            self.run(call.hidden_arg("-F").hidden_arg("#{pane_id}"))
+        });
+        match listed {
+            Ok(ids) => Ok(ids.lines().find(|id| !id.is_empty()).map(ToOwned::to_owned)),
+            Err(TmuxError::NoSession { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What tmux knows about a pane, in one call.
+    ///
+    /// # Errors
+    /// No such session or pane, or tmux could not be asked.
+    pub fn pane(&self, target: &Target) -> Result<PaneFacts, TmuxError> {
+        let exact = target.argument()?;
+        let call = self.describe(target, &exact);
+        // Describing prints nothing of a pane that does not exist; this fails then.
+        let call = call.then("list-panes").hidden_arg("-t").hidden_arg(&exact);
+        let printed = self.run(call.hidden_arg("-F").hidden_arg("-"))?;
+        pane_of(printed.lines().next().unwrap_or_default(), target)
+    }
+
+    /// The visible screen of a pane, with lines of history if wanted, the facts about the pane and
+    /// the people who look at it: all of one moment.
+    ///
+    /// # Errors
+    /// No such session or pane, or tmux could not be asked.
+    pub fn look(&self, target: &Target, extent: Extent) -> Result<Look, TmuxError> {
+        let exact = target.argument()?;
+        let call = self.describe(target, &exact);
+        let call = call.then("list-clients").hidden_arg("-F").hidden_arg(CLIENT_FORMAT);
+        let call = call.then("display-message").hidden_arg("-p").hidden_arg(END_OF_CLIENTS);
+        let mut call = call.then("capture-pane").hidden_arg("-p");
+        if extent.attributes {
+            call = call.hidden_arg("-e");
+        }
+        if extent.history_lines > 0 {
+            call = call.hidden_arg("-S").hidden_arg(format!("-{}", extent.history_lines));
+        }
+        let printed = self.run(call.hidden_arg("-t").hidden_arg(&exact))?;
+        let (first, mut rest) = printed.split_once('\n').unwrap_or((&printed, ""));
+        let pane = pane_of(first, target)?;
+        let mut clients = Vec::new();
+        while let Some((line, after)) = rest.split_once('\n') {
+            rest = after;
+            if line == END_OF_CLIENTS {
+                break;
+            }
+            clients.extend(ClientFacts::parse(line).filter(|client| client.window_id == pane.window_id));
+        }
+        Ok(Look { pane, clients, text: rest.to_owned() })
+    }
+
+    /// Puts a text into a named buffer of the server, through standard input: neither its length
+    /// nor what it begins with matters, and no list of processes shows it.
+    ///
+    /// # Errors
+    /// tmux could not be asked.
+    pub fn load_buffer(&self, buffer: &str, text: &str) -> Result<(), TmuxError> {
+        let call = Call::new("load-buffer", buffer).arg("-b").arg(buffer).arg("-");
+        self.run(call.input(text.as_bytes())).map(drop)
+    }
+
+    /// Pastes a buffer into a pane and deletes it. Programs that asked for it get the text as one
+    /// bracketed paste; line ends stay line ends instead of becoming the Enter key.
+    ///
+    /// # Errors
+    /// No such session, pane or buffer, or tmux could not be asked.
+    pub fn paste_buffer(&self, buffer: &str, target: &Target) -> Result<(), TmuxError> {
+        let exact = target.argument()?;
+        let call = Call::new("paste-buffer", target.name()).arg("-p").arg("-d").arg("-r");
+        self.run(call.arg("-b").arg(buffer).arg("-t").arg(&exact)).map(drop)
+    }
+
+    /// Deletes a buffer; one that is gone already is no failure.
+    ///
+    /// # Errors
+    /// tmux could not be asked.
+    pub fn delete_buffer(&self, buffer: &str) -> Result<(), TmuxError> {
+        match self.run(Call::new("delete-buffer", buffer).arg("-b").arg(buffer)) {
+            Ok(_) | Err(TmuxError::NoSession { .. }) => Ok(()),
+            Err(TmuxError::Failed { message, .. }) if message.contains("buffer") => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Presses keys in a pane, named as tmux names them: `C-c`, `Escape`, `Enter`.
+    ///
+    /// # Errors
+    /// No such session or pane, or tmux could not be asked.
+    pub fn send_keys(&self, target: &Target, keys: &[&str]) -> Result<(), TmuxError> {
+        let exact = target.argument()?;
+        let call = Call::new("send-keys", target.name()).arg("-t").arg(&exact).hidden_arg("--");
+        self.run(keys.iter().fold(call, |call, key| call.arg(key))).map(drop)
+    }
+
+    fn describe<'c>(&self, target: &Target, exact: &str) -> Call<'c> {
+        let call = Call::new("display-message", target.name()).arg("-p").arg("-t").arg(exact);
+        call.hidden_arg(PANE_FORMAT)
+    }
+
+    fn run(&self, call: Call<'_>) -> Result<String, TmuxError> {
+        let mut program = Command::new(&self.program);
+        // The server is the one that was chosen, whatever terminal we happen to run in.
+        program.env_remove("TMUX").env_remove("TMUX_PANE").env_remove("TMUX_TMPDIR");
+        // Without this flag tmux prints `_` for every letter beyond ASCII in a plain locale.
+        program.arg("-u");
+        match &self.server {
+            ServerChoice::Default => {}
+            ServerChoice::Directory(dir) => {
+                program.env("TMUX_TMPDIR", dir);
+            }
+            ServerChoice::Name(name) => {
+                program.arg("-L").arg(name);
+            }
+            ServerChoice::Socket(path) => {
+                program.arg("-S").arg(path);
+            }
+        }
+        call.run(program, self.deadline)
+    }
+}
+
+/// What stands between the clients and the screen; no client's line is like it.
+const END_OF_CLIENTS: &str = ".";
+
+fn pane_of(line: &str, target: &Target) -> Result<PaneFacts, TmuxError> {
+    PaneFacts::parse(line).ok_or_else(|| TmuxError::NoSession { target: target.name().to_owned() })
+}
+
+/// A shell command that runs a program with no arguments.
+fn as_shell_command(program: &OsStr) -> Result<OsString, TmuxError> {
+    let text = program.to_str().ok_or_else(|| TmuxError::Failed {
+        command: "tmux new-session".into(),
+        message: "the name of the program is not valid UTF-8".into(),
+    })?;
+    Ok(format!("exec {}", shell::quote(text)).into())
+}

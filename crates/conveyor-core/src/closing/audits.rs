@@ -1,0 +1,197 @@
+//! What a task leaves open when it is closed: criteria, acknowledgements, closing steps. And what
+//! decision of the manager stands behind it.
+
+use conveyor_model::Role;
+use conveyor_model::records::{Object, Task};
+use conveyor_store::epilogues::{self, EpilogueRun};
+use conveyor_store::manager_configs::ManagerConfig;
+use conveyor_store::{Tx, acknowledgements, criteria, decisions, manager_configs};
+use serde::Serialize;
+
+use super::to_value;
+use crate::Result;
+use crate::criteria::Summary;
+
+/// The three audits of a task that is about to be finished.
+#[derive(Clone, Debug)]
+pub(super) struct Audits {
+    pub(super) criteria: CriteriaAudit,
+    pub(super) acknowledgements: AckAudit,
+    pub(super) epilogue: EpilogueAudit,
+    /// Whether the task's contract demands acknowledgements.
+    acks_demanded: bool,
+}
+
+/// Criteria that were accepted and are not satisfied.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "fields are named for what they are")]
+pub struct CriteriaAudit {
+    pub open_criteria: Vec<OpenCriterion>,
+    pub require_criteria_audit: bool,
+    pub summary: Summary,
+    pub total: usize,
+}
+
+/// A criterion that was accepted and is not satisfied.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "fields are columns of the table")]
+pub struct OpenCriterion {
+    pub criterion: String,
+    pub id: i64,
+}
+
+/// Who acknowledged the task, ever.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "fields are named for what they are")]
+pub struct AckAudit {
+    pub manager_ack_id: Option<i64>,
+    pub missing: Vec<Role>,
+    pub ok: bool,
+    pub require_acks: bool,
+    pub worker_ack_id: Option<i64>,
+}
+
+/// Which configured closing steps were done.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "fields are named for what they are")]
+pub struct EpilogueAudit {
+    pub missing_or_incomplete: Vec<String>,
+    pub ok: bool,
+    pub require_epilogue: bool,
+    pub required_steps: Vec<String>,
+    pub steps: Vec<EpilogueStep>,
+}
+
+/// A configured closing step.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "fields are named for what they are")]
+pub struct EpilogueStep {
+    pub latest_run: Option<EpilogueRun>,
+    pub ok: bool,
+    pub state: String,
+    pub step_name: String,
+}
+
+/// Which recorded decision of the manager a closing goes back to.
+#[derive(Clone, Debug, Serialize)]
+pub struct DecisionCheck {
+    /// What the manager must have decided.
+    pub allowed_decisions: [&'static str; 1],
+    /// The decision, if one was named.
+    pub decision: Option<String>,
+    /// Its id.
+    pub decision_id: Option<i64>,
+    /// Whether it backs the closing.
+    pub ok: bool,
+    /// Why it does not.
+    pub warnings: Vec<&'static str>,
+}
+
+impl DecisionCheck {
+    /// The check when no decision was named.
+    pub(super) fn of_none() -> Self {
+        Self {
+            allowed_decisions: [decisions::STOP],
+            decision: None,
+            decision_id: None,
+            ok: false,
+            warnings: vec!["missing_decision_id"],
+        }
+    }
+}
+
+impl Audits {
+    pub(super) fn of(tx: &mut Tx<'_>, task: &Task) -> Result<Self> {
+        let config = manager_configs::of_task(tx, &task.id)?;
+        Ok(Self {
+            criteria: criteria_audit(tx, task)?,
+            acknowledgements: ack_audit(tx, task)?,
+            acks_demanded: config.as_ref().is_some_and(|config| config.require_acks),
+            epilogue: epilogue_audit(tx, task, config)?,
+        })
+    }
+
+    /// The audits under the names that they have in records.
+    pub(super) fn payload(&self) -> Result<Object> {
+        let audits = [
+            ("final_audit", to_value(&self.criteria)?),
+            ("final_ack_audit", to_value(&self.acknowledgements)?),
+            ("final_epilogue_audit", to_value(&self.epilogue)?),
+        ];
+        Ok(audits.into_iter().map(|(name, audit)| (name.to_owned(), audit)).collect())
+    }
+
+    /// What of the contract is not fulfilled, by its stable name and in a sentence.
+    pub(super) fn unmet(&self, task: &str) -> Vec<(&'static str, String)> {
+        let mut unmet = Vec::new();
+        let open = &self.criteria.open_criteria;
+        if !open.is_empty() {
+            let named: Vec<String> = open.iter().map(|one| format!("#{}: {}", one.id, one.criterion)).collect();
+            let text = format!("task {task:?} has accepted criteria that are still open: {}", named.join("; "));
+            unmet.push(("criteria_audit", text));
+        }
+        if self.acks_demanded && !self.acknowledgements.ok {
+            let missing: Vec<&str> = self.acknowledgements.missing.iter().map(|role| role.as_str()).collect();
+            let text = format!("task {task:?} lacks required acknowledgements: {}", missing.join(", "));
+            unmet.push(("acks", text));
+        }
+        if !self.epilogue.ok {
+            let steps = self.epilogue.missing_or_incomplete.join(", ");
+            unmet.push(("epilogue", format!("task {task:?} has closing steps that were not done: {steps}")));
+        }
+        unmet
+    }
+}
+
+fn criteria_audit(tx: &mut Tx<'_>, task: &Task) -> Result<CriteriaAudit> {
+    let criteria = criteria::of_task(tx, &task.id)?;
+    let open = criteria.iter().filter(|criterion| criterion.status == "accepted");
+    Ok(CriteriaAudit {
+        open_criteria: open
+            .map(|open| OpenCriterion { criterion: open.criterion.clone(), id: open.id })
+            .collect(),
+        require_criteria_audit: false,
+        summary: Summary::of(&criteria),
+        total: criteria.len(),
+    })
+}
+
+fn ack_audit(tx: &mut Tx<'_>, task: &Task) -> Result<AckAudit> {
+    let mut id_of = |role| -> Result<Option<i64>> {
+        Ok(acknowledgements::latest(tx, &task.id, role)?.map(|acknowledgement| acknowledgement.id))
+    };
+    let (worker, manager) = (id_of(Role::Worker)?, id_of(Role::Manager)?);
+    let sides = [(Role::Worker, worker), (Role::Manager, manager)];
+    let missing: Vec<Role> = sides.iter().filter(|(_, id)| id.is_none()).map(|(role, _)| *role).collect();
+    Ok(AckAudit {
+        manager_ack_id: manager,
+        ok: missing.is_empty(),
+        missing,
+        require_acks: false,
+        worker_ack_id: worker,
+    })
+}
+
+fn epilogue_audit(tx: &mut Tx<'_>, task: &Task, config: Option<ManagerConfig>) -> Result<EpilogueAudit> {
+    let required_steps = config.map(|config| config.epilogues).unwrap_or_default();
+    let mut steps = Vec::new();
+    for step in &required_steps {
+        let latest_run = epilogues::latest(tx, &task.id, step)?;
+        let state = latest_run.as_ref().map_or("pending", |run| run.state.as_str()).to_owned();
+        steps.push(EpilogueStep {
+            ok: state == "succeeded",
+            latest_run,
+            state,
+            step_name: step.clone(),
+        });
+    }
+    let missing: Vec<String> =
+        steps.iter().filter(|step| !step.ok).map(|step| step.step_name.clone()).collect();
+    Ok(EpilogueAudit {
+        ok: missing.is_empty(),
+        missing_or_incomplete: missing,
+        require_epilogue: false,
+        required_steps,
+        steps,
+    })
+}

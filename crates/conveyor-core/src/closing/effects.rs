@@ -1,0 +1,82 @@
+//! What closing a task does outside the ledger: looking at terminals and ending them.
+
+use conveyor_model::records::Task;
+use conveyor_model::{Role, Roles};
+use conveyor_store::{Tx, bindings};
+
+use super::record::{self, Begun};
+use super::Request;
+use crate::stopping;
+use crate::transcripts::{Captured, Context, Extent, Owner, capture, find_context};
+use crate::{Cx, Error, Result};
+
+/// What was done.
+#[derive(Default)]
+pub(super) struct Effects {
+    /// What the terminals showed before.
+    pub(super) captures: Vec<Captured>,
+    /// Whose terminals were ended.
+    pub(super) killed: Vec<Role>,
+}
+
+/// The terminals that are to be ended, the worker's first. A session without one keeps running, and
+/// so does one that works for another task by now.
+pub(super) fn terminals(tx: &mut Tx<'_>, request: &Request<'_>, task: &Task) -> Result<Vec<Context>> {
+    let mut terminals = Vec::new();
+    for role in wanted(request) {
+        let Some(context) = find_context(tx, task, role)?.filter(|context| context.side.tmux_session.is_some())
+        else {
+            continue;
+        };
+        let elsewhere = context.owner == Owner::Session
+            && bindings::live_of_session(tx, &context.side.id)?.is_some_and(|live| live.task_id != task.id);
+        if !elsewhere {
+            terminals.push(context);
+        }
+    }
+    Ok(terminals)
+}
+
+fn wanted(request: &Request<'_>) -> Vec<Role> {
+    let is_wanted = |role: &Role| match role {
+        Role::Worker => request.stop_worker,
+        Role::Manager => request.stop_manager,
+    };
+    Roles::All.each().iter().copied().filter(is_wanted).collect()
+}
+
+/// Captures the terminals that are to be ended, if that is wanted, then ends them.
+pub(super) fn carry_out(cx: &mut Cx, request: &Request<'_>, begun: &Begun) -> Result<Effects> {
+    let mut effects = Effects::default();
+    if request.capture {
+        effects.captures = capture_before(cx, request, begun)?;
+    }
+    for terminal in &begun.terminals {
+        if stopping::stop(cx, terminal)? {
+            effects.killed.push(terminal.role);
+        }
+    }
+    Ok(effects)
+}
+
+fn capture_before(cx: &mut Cx, request: &Request<'_>, begun: &Begun) -> Result<Vec<Captured>> {
+    let extent = Extent {
+        lines: request.capture_lines,
+        mode: request.capture_mode,
+        source: "finish_task_pre_stop",
+    };
+    let mut captures = Vec::new();
+    for terminal in &begun.terminals {
+        captures.push(capture(cx, terminal, &extent)?);
+    }
+    let brought = |role: &Role| captures.iter().any(|one| one.role == *role && one.has_new_lines());
+    let lacking: Vec<&str> =
+        wanted(request).iter().filter(|role| !brought(role)).map(|role| role.as_str()).collect();
+    if request.require_segment && !lacking.is_empty() {
+        return Err(Error::NoSegment(lacking.join(", ")));
+    }
+    if !captures.is_empty() {
+        cx.db.write(|tx| record::captured(tx, request, begun, &captures))?;
+    }
+    Ok(captures)
+}

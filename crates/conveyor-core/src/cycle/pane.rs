@@ -1,0 +1,83 @@
+//! What the worker's terminal shows.
+
+use conveyor_agents::screen::{self, Activity, BusyWait};
+use conveyor_agents::tmux::{Extent, Target, Tmux, TmuxError};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Inferred, Subject};
+
+/// What the worker's terminal showed.
+#[derive(Clone, Debug, Serialize)]
+pub struct PaneSignal {
+    /// Whether it could be looked at.
+    pub captured: bool,
+    /// What was recognised on it.
+    pub classifier: Option<BusyWait>,
+    /// Whether a terminal that should be there could not be looked at.
+    pub degraded: bool,
+    /// What a manager should notice.
+    pub notable_pattern: Option<String>,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Seconds since the worker last reported.
+    pub status_age_seconds: Option<i64>,
+}
+
+/// Looks at the worker's terminal. That it cannot be looked at is a finding, not a failure.
+pub(super) fn look(tmux: &Tmux, subject: &Subject, inferred: &Inferred, new_events: u64) -> PaneSignal {
+    let mut signal = PaneSignal {
+        captured: false,
+        classifier: None,
+        degraded: true,
+        notable_pattern: None,
+        reason: String::new(),
+        status_age_seconds: inferred.staleness_seconds,
+    };
+    let Some(session) = subject.worker.tmux() else {
+        signal.degraded = false;
+        signal.reason = format!("session {} has no tmux session", subject.worker.name);
+        return signal;
+    };
+    // Only the screen itself tells what is the case now; what scrolled away is history.
+    match tmux.look(&Target::Session(session.to_owned()), Extent::default()) {
+        Ok(look) => {
+            let activity = Activity {
+                status_age_seconds: inferred.staleness_seconds,
+                busy_wait_seconds: subject.busy_wait_seconds,
+                recent_events: usize::try_from(new_events).unwrap_or(usize::MAX),
+            };
+            signal.captured = true;
+            signal.degraded = false;
+            signal.classifier = screen::busy_wait(look.text.trim_end_matches('\n'), &activity);
+            signal.notable_pattern = signal.classifier.map(|found| found.pattern.as_str().to_owned());
+            signal.reason = signal.classifier.map_or("pane captured", |found| found.reason).to_owned();
+        }
+        Err(TmuxError::NoSession { .. }) => {
+            signal.notable_pattern = Some("tmux_session_missing".to_owned());
+            signal.reason = format!("tmux session {session} is not running");
+        }
+        Err(error) => {
+            signal.notable_pattern = Some("pane_signal_error".to_owned());
+            signal.reason = error.to_string();
+        }
+    }
+    signal
+}
+
+impl PaneSignal {
+    /// The state of the phase that brought it.
+    pub(super) fn span_state(&self) -> &'static str {
+        if self.degraded { "degraded" } else { "succeeded" }
+    }
+
+    pub(super) fn attributes(&self) -> Value {
+        json!({
+            "captured": self.captured,
+            "classifier": self.classifier,
+            "degraded": self.degraded,
+            "notable_pattern": self.notable_pattern,
+            "status_age_seconds": self.status_age_seconds,
+        })
+    }
+}

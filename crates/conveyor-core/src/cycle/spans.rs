@@ -1,0 +1,170 @@
+//! The record of a cycle while it runs: a span for each phase, and how it began and ended.
+
+use std::time::Instant;
+
+use conveyor_model::{Actor, Severity};
+use conveyor_store::Tx;
+use conveyor_store::cycles::{self, CycleState, Span};
+use conveyor_store::telemetry::{self, Emit};
+use serde_json::{Value, json};
+
+use super::{KIND, Report, Subject};
+use crate::{Error, Result};
+
+/// The phases of a cycle, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    StartCycle,
+    IngestRollout,
+    InferWorkerState,
+    CapturePaneSignal,
+    LoadManagerContext,
+    PersistCycleRow,
+}
+
+impl Phase {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::StartCycle => "start_cycle",
+            Self::IngestRollout => "ingest_rollout",
+            Self::InferWorkerState => "infer_worker_state",
+            Self::CapturePaneSignal => "capture_pane_signal",
+            Self::LoadManagerContext => "load_manager_context",
+            Self::PersistCycleRow => "persist_cycle_row",
+        }
+    }
+}
+
+/// Where a cycle is. A copy goes into each transaction, because that may run more than once.
+#[derive(Clone)]
+pub(super) struct Phases {
+    current: Phase,
+    /// When the current phase began, by the ledger's clock: the end of the one before.
+    started_at: String,
+    begun: Instant,
+}
+
+impl Phases {
+    /// The first phase begins.
+    pub(super) fn begin(tx: &mut Tx<'_>) -> Result<Self> {
+        Ok(Self { current: Phase::StartCycle, started_at: tx.now()?.to_ms_text(), begun: Instant::now() })
+    }
+
+    /// Records that the cycle began, and with it the end of the first phase.
+    pub(super) fn started(&mut self, tx: &mut Tx<'_>, subject: &Subject) -> Result<()> {
+        let correlation = json!({
+            "binding_id": subject.binding_id,
+            "manager_session": subject.manager.name,
+            "worker_session": subject.worker.name,
+        });
+        let attributes =
+            json!({ "busy_wait_seconds": subject.busy_wait_seconds, "cycle_id": subject.cycle_id });
+        let summary = format!("Cycle {} began.", subject.cycle_id);
+        let event = Emit::info(Actor::Manager, "manager_cycle_started", summary, correlation, attributes);
+        telemetry::emit(tx, &of_subject(event, subject).in_whole_seconds())?;
+        let attributes = json!({
+            "binding_id": subject.binding_id,
+            "busy_wait_seconds": subject.busy_wait_seconds,
+            "manager_session": subject.manager.name,
+            "worker_session": subject.worker.name,
+        });
+        self.end(tx, subject, &attributes)
+    }
+
+    /// The next phase begins.
+    pub(super) fn enter(&mut self, phase: Phase) {
+        self.current = phase;
+    }
+
+    /// The current phase has come to its end.
+    pub(super) fn end(&mut self, tx: &mut Tx<'_>, subject: &Subject, attributes: &Value) -> Result<()> {
+        self.end_as(tx, subject, "succeeded", attributes)
+    }
+
+    /// The current phase has ended in the given state.
+    pub(super) fn end_as(
+        &mut self,
+        tx: &mut Tx<'_>,
+        subject: &Subject,
+        state: &str,
+        attributes: &Value,
+    ) -> Result<()> {
+        let span = self.span(subject, self.current.as_str(), state, attributes.clone(), None);
+        cycles::insert_span(tx, &span)?;
+        self.started_at = tx.now()?.to_ms_text();
+        self.begun = Instant::now();
+        Ok(())
+    }
+
+    fn span<'a>(
+        &'a self,
+        subject: &'a Subject,
+        phase: &'a str,
+        state: &'a str,
+        attributes: Value,
+        error_type: Option<&'a str>,
+    ) -> Span<'a> {
+        // Three decimals: whole microseconds.
+        let micros = u32::try_from(self.begun.elapsed().as_micros()).unwrap_or(u32::MAX);
+        Span {
+            cycle_id: subject.cycle_id,
+            task_id: &subject.task.id,
+            run_id: subject.run.as_ref().map(|run| run.id.as_str()),
+            phase,
+            started_at: &self.started_at,
+            duration_ms: f64::from(micros) / 1000.0,
+            state,
+            attributes,
+            error_type,
+        }
+    }
+
+    /// Records that the cycle failed in the current phase.
+    pub(super) fn fail(&self, tx: &mut Tx<'_>, subject: &Subject, error: &Error) -> Result<()> {
+        let error_type = error.audit_type();
+        let text = error.to_string();
+        let failed = self.span(subject, self.current.as_str(), "failed", json!({}), Some(error_type));
+        cycles::insert_span(tx, &failed)?;
+        let status = json!({
+            "binding_id": subject.binding_id,
+            "error_type": error_type,
+            "failure_phase": "cycle",
+            "kind": KIND,
+            "manager_session": subject.manager.name,
+            "task": subject.given,
+            "worker_session": subject.worker.name,
+        });
+        cycles::end(tx, subject.cycle_id, CycleState::Failed, &status, Some(&text))?;
+        let attributes = json!({ "error": text, "failure_phase": "cycle" });
+        let whole = self.span(subject, "cycle_failed", "failed", attributes, Some(error_type));
+        cycles::insert_span(tx, &whole)?;
+        let attributes = json!({ "error_type": error_type, "failure_phase": "cycle" });
+        let summary = format!("Cycle {} failed.", subject.cycle_id);
+        let correlation = subject.correlation();
+        let event = Emit::info(Actor::Manager, "manager_cycle_failed", summary, correlation, attributes);
+        telemetry::emit(tx, &of_subject(event, subject).severity(Severity::Error))?;
+        Ok(())
+    }
+}
+
+/// Records that the cycle observed what it was to observe.
+pub(super) fn succeeded(tx: &mut Tx<'_>, subject: &Subject, report: &Report) -> Result<()> {
+    let attributes = json!({
+        "ingest": report.ingest,
+        "last_event_subtype": report.last_event_subtype,
+        "manager_alive": report.manager_alive,
+        "notable_pane_pattern": report.notable_pane_pattern,
+        "state": report.state,
+        "task_completed": report.task_completed,
+        "worker_alive": report.worker_alive,
+    });
+    let summary = format!("Cycle {} observed session {}.", subject.cycle_id, subject.worker.name);
+    let correlation = subject.correlation();
+    let event = Emit::info(Actor::Manager, "manager_cycle_succeeded", summary, correlation, attributes);
+    telemetry::emit(tx, &of_subject(event, subject))?;
+    Ok(())
+}
+
+fn of_subject<'a>(event: Emit<'a>, subject: &'a Subject) -> Emit<'a> {
+    event.of_task(Some(&subject.task.id)).of_run(subject.run.as_ref().map(|run| run.id.as_str()))
+}

@@ -1,0 +1,113 @@
+//! How sessions can be reached: an address for each way, with what it was last found to be.
+
+use conveyor_model::records::Object;
+use conveyor_model::{Adapter, EndpointOrigin, json};
+use serde_json::Value;
+
+use crate::{Row, StoreError, Tx, params};
+
+/// A way to a session that is in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    /// Its row.
+    pub id: i64,
+    /// What the adapter needs to find it.
+    pub address: Object,
+    /// Changes whenever the process or thread behind the session is replaced.
+    pub incarnation: String,
+    /// How it came to be known.
+    pub origin: String,
+}
+
+impl Endpoint {
+    /// A text of the address.
+    #[must_use]
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.address.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// A number of the address.
+    #[must_use]
+    pub fn number(&self, key: &str) -> Option<i64> {
+        self.address.get(key).and_then(Value::as_i64)
+    }
+}
+
+fn from_row(row: &Row<'_>) -> Result<Endpoint, StoreError> {
+    Ok(Endpoint { id: row.int(0)?, address: row.object(1)?, incarnation: row.text(2)?, origin: row.text(3)? })
+}
+
+/// The way to a session through this adapter, if one is in force. The ledger must have our tables.
+///
+/// # Errors
+/// A failing statement.
+pub fn active(tx: &mut Tx<'_>, session_id: &str, adapter: Adapter) -> Result<Option<Endpoint>, StoreError> {
+    tx.first(
+        "select id, address_json, incarnation, origin from session_endpoints \
+         where session_id = $1 and adapter = $2 and state = 'active'",
+        params![session_id, adapter.as_str()],
+        from_row,
+    )
+}
+
+/// A way to a session about to be recorded.
+#[derive(Clone, Debug)]
+pub struct NewEndpoint<'a> {
+    /// The session.
+    pub session_id: &'a str,
+    /// How it is reached.
+    pub adapter: Adapter,
+    /// What the adapter needs to find it: a JSON object.
+    pub address: Value,
+    /// Changes whenever the process or thread behind the session is replaced.
+    pub incarnation: &'a str,
+    /// How it came to be known.
+    pub origin: EndpointOrigin,
+    /// What was found out about the agent: a JSON object.
+    pub capabilities: Value,
+}
+
+/// Records a way that was proven just now. Another incarnation retires the one that was in force.
+///
+/// # Errors
+/// A failing statement.
+pub fn record(tx: &mut Tx<'_>, new: &NewEndpoint<'_>) -> Result<(), StoreError> {
+    let now = tx.now()?.to_ms_text();
+    let (address, capabilities) = (json::compact(&new.address), json::compact(&new.capabilities));
+    tx.execute(
+        "update session_endpoints set state = 'retired', updated_at = $4 \
+         where session_id = $1 and adapter = $2 and state = 'active' and incarnation <> $3",
+        params![new.session_id, new.adapter.as_str(), new.incarnation, &now],
+    )?;
+    tx.execute(
+        "insert into session_endpoints (session_id, adapter, address_json, incarnation, origin, state, \
+         capabilities_json, created_at, updated_at, verified_at) values ($1, $2, $3, $4, $5, 'active', $6, $7, $7, $7) \
+         on conflict (session_id, adapter) where state = 'active' do update set address_json = excluded.address_json, \
+         capabilities_json = excluded.capabilities_json, updated_at = excluded.updated_at, \
+         verified_at = excluded.verified_at",
+        params![
+            new.session_id,
+            new.adapter.as_str(),
+            address,
+            new.incarnation,
+            new.origin.as_str(),
+            capabilities,
+            now
+        ],
+    )?;
+    Ok(())
+}
+
+/// Retires a way that is of no use any more.
+///
+/// # Errors
+/// A failing statement.
+pub fn retire(tx: &mut Tx<'_>, session_id: &str, adapter: Adapter) -> Result<(), StoreError> {
+    let now = tx.now()?.to_ms_text();
+    tx.execute(
+        "update session_endpoints set state = 'retired', updated_at = $3 \
+         where session_id = $1 and adapter = $2 and state = 'active'",
+        params![session_id, adapter.as_str(), now],
+    )?;
+    Ok(())
+}

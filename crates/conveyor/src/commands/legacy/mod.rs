@@ -1,0 +1,7 @@
+//! Workers in directories of the state root.
+
+pub mod events;
+pub mod import_compat;
+pub mod list;
+pub mod status;
+pub mod update_status;

@@ -1,0 +1,4 @@
+//! Observing a task's worker on behalf of its manager.
+
+pub mod cycle;
+pub mod divergences;

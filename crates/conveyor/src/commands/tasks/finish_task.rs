@@ -1,0 +1,87 @@
+//! `finish-task`: close a task whose work is accepted.
+
+use std::io::Write;
+
+use conveyor_core::closing::{self, Closed, Ending, Request};
+use conveyor_model::CaptureMode;
+use conveyor_store::Access;
+
+use crate::app::App;
+use crate::commands::{DbPath, Group, JsonAlways, Subcommand};
+use crate::failure::Failure;
+use crate::values;
+
+/// Arguments of `finish-task`.
+#[derive(clap::Args)]
+pub struct FinishTask {
+    /// Task id or name
+    #[arg(value_name = "TASK")]
+    task: String,
+    /// Why the work is accepted [default: a fixed phrase]
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// End the worker's terminal, and its turn if one runs
+    #[arg(long)]
+    stop_worker: bool,
+    /// End the manager's terminal, and its turn if one runs
+    #[arg(long)]
+    stop_manager: bool,
+    /// Record first what the terminals show that are to be ended
+    #[arg(long)]
+    capture_transcript_before_stop: bool,
+    /// Lines above the visible screen
+    #[arg(long, value_name = "N", default_value = "200", value_parser = values::non_negative_integer)]
+    capture_transcript_lines: i64,
+    /// How much becomes a segment
+    #[arg(long, value_name = "MODE", default_value = "segment", value_parser = values::capture_mode())]
+    capture_transcript_mode: CaptureMode,
+    /// End nothing unless every terminal that is to be ended shows something new
+    #[arg(long, requires = "capture_transcript_before_stop")]
+    require_transcript_segment: bool,
+    #[command(flatten)]
+    _json: JsonAlways,
+    #[command(flatten)]
+    db: DbPath,
+}
+
+impl Subcommand for FinishTask {
+    const NAME: &'static str = "finish-task";
+    const GROUP: Group = Group::Tasks;
+    const ABOUT: &'static str = "Close a task whose work is accepted";
+    const HELP: &'static str = "\
+The task becomes done; its binding and its active run end. What its contract leaves open (accepted criteria,
+acknowledgements, closing steps) is reported, a line each on standard error, and recorded. Terminals keep running
+unless --stop-worker or --stop-manager is given; a terminal that cannot be ended leaves the task open (exit 1), and
+the call can be repeated.
+
+Example:
+  conveyor finish-task demo --reason 'All tests pass' --path ./ledger.db
+  conveyor finish-task demo --stop-worker --stop-manager --capture-transcript-before-stop --path ./ledger.db";
+
+    fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
+        let request = Request {
+            task: &self.task,
+            ending: Ending::Finish,
+            reason: self.reason.as_deref(),
+            stop_worker: self.stop_worker,
+            stop_manager: self.stop_manager,
+            capture: self.capture_transcript_before_stop,
+            capture_lines: u32::try_from(self.capture_transcript_lines).unwrap_or(u32::MAX),
+            capture_mode: self.capture_transcript_mode,
+            require_segment: self.require_transcript_segment,
+        };
+        let closed = close(app, &self.db, &request)?;
+        app.out().json(&closed)
+    }
+}
+
+/// Closes the task; what its contract leaves open is said on standard error.
+pub(super) fn close(app: &mut App<'_>, db: &DbPath, request: &Request<'_>) -> Result<Closed, Failure> {
+    let mut cx = app.open(db, Access::Write)?;
+    let stderr = &mut app.host.stderr;
+    let closed = closing::close(&mut cx, request, &mut |line| {
+        // Nobody is left to warn when standard error is gone.
+        let _ = writeln!(stderr, "warning: {}", crate::out::printable(line));
+    })?;
+    Ok(closed)
+}

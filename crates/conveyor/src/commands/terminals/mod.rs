@@ -1,0 +1,5 @@
+//! Looking at the terminals of workers and sessions.
+
+pub mod capture;
+pub mod classify;
+pub mod idle_check;

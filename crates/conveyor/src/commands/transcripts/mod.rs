@@ -1,0 +1,5 @@
+//! What the terminals of a task showed.
+
+pub mod capture;
+pub mod prune;
+pub mod show;
