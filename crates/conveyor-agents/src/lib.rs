@@ -1,6 +1,7 @@
-//! Ways to reach an agent: the rollout files that Codex writes and the processes that hold them.
+//! Ways to reach an agent: the rollout files that Codex writes, the processes that hold them, their
+//! terminals and what those show.
 //!
-//! Nothing here knows the database or the clock, and nothing prints. Files are only ever read.
+//! Nothing here knows the database or the clock, and nothing prints. Rollouts are only ever read.
 
 pub mod age;
 pub mod codex;

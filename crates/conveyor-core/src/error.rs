@@ -239,6 +239,7 @@ impl Error {
             Self::Discovery(DiscoveryError::NoProcess { .. }) => {
                 "give the pid of a running Codex, or its rollout with --codex-session FILE".into()
             }
+            Self::Tmux(TmuxError::NotInstalled { .. }) => "install tmux".into(),
             Self::UnknownWorker(_) => {
                 "see `conveyor list` for the workers of the state root, `conveyor sessions --state all` for \
                  sessions"

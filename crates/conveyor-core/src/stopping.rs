@@ -9,7 +9,7 @@ use std::time::Duration;
 use conveyor_agents::codex::{self, Client, CodexError, Interrupted};
 use conveyor_model::records::Session;
 
-use crate::transcripts::Context;
+use crate::transcripts::{Context, Owner};
 use crate::{Cx, Error, Result};
 
 /// How long the server may take to answer.
@@ -43,7 +43,7 @@ impl Thread {
 /// A turn or a terminal that cannot be ended; then the terminal is still there.
 pub(crate) fn stop(cx: &Cx, terminal: &Context) -> Result<bool> {
     let Some(session) = &terminal.side.tmux_session else { return Ok(false) };
-    if let Some(thread) = &terminal.thread {
+    if let Owner::Session(Some(thread)) = &terminal.owner {
         end_turn(&cx.cwd, thread)
             .map_err(|reason| Error::TurnNotEnded { name: terminal.side.name.clone(), reason })?;
     }

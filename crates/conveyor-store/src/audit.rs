@@ -62,3 +62,25 @@ pub fn record(tx: &mut Tx<'_>, event: &AuditEvent<'_>) -> Result<(), StoreError>
     )?;
     Ok(())
 }
+
+/// Writes the audit event that the terminal of one side of a task was captured; `legacy` are the
+/// rows of a worker and a manager of older versions.
+///
+/// # Errors
+/// A failing statement.
+pub fn record_of_terminal(
+    tx: &mut Tx<'_>,
+    event_type: &str,
+    task_id: &str,
+    legacy: (Option<&str>, Option<&str>),
+    payload: &Value,
+) -> Result<(), StoreError> {
+    let now = tx.now()?.to_ms_text();
+    let (worker_id, manager_id) = legacy;
+    tx.execute(
+        "insert into events (created_at, actor, task_id, worker_id, manager_id, type, payload_json) \
+         values ($1, 'workerctl', $2, $3, $4, $5, $6)",
+        params![now, task_id, worker_id, manager_id, event_type, json::compact(payload)],
+    )?;
+    Ok(())
+}

@@ -220,11 +220,10 @@ pub fn invalidate(tx: &mut Tx<'_>, id: &str) -> Result<(), StoreError> {
 /// # Errors
 /// A failing statement.
 pub fn any_live(tx: &mut Tx<'_>) -> Result<bool, StoreError> {
-    let found = tx.first(
-        "select id from bindings where state in ('active', 'ending') limit 1",
-        &[],
-        |row| row.text(0),
-    )?;
+    let found =
+        tx.first("select id from bindings where state in ('active', 'ending') limit 1", &[], |row| {
+            row.text(0)
+        })?;
     Ok(found.is_some())
 }
 

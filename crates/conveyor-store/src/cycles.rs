@@ -1,7 +1,7 @@
 //! Cycles: one observation of a worker each, with the spans of its phases.
 
-use conveyor_model::records::Object;
 use conveyor_model::json;
+use conveyor_model::records::Object;
 use serde::Serialize;
 use serde_json::Value;
 

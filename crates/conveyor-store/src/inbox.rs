@@ -220,9 +220,8 @@ mod tests {
         // An empty table would be read as a whole whatever the indexes.
         client.batch_execute("set enable_seqscan = off; set enable_bitmapscan = off").unwrap();
         for sql in [list_statement(), consume_statement(), has_items_statement()] {
-            let sql = render(&sql, Engine::Postgres)
-                .replace("$1", "'session-w'")
-                .replace("limit $2", "limit 10");
+            let sql =
+                render(&sql, Engine::Postgres).replace("$1", "'session-w'").replace("limit $2", "limit 10");
             let rows = client.query(&format!("explain {sql}"), &[]).unwrap();
             let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
             let plan = plan.join("\n");

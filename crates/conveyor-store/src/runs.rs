@@ -67,7 +67,8 @@ pub fn close(tx: &mut Tx<'_>, task_id: &str, run: &ActiveRun, status: &str) -> R
     )?;
     let correlation = json!({ "run_id": run.id, "run_name": run.name });
     let summary = format!("Run {} is {status}.", run.name);
-    let event = Emit::info(Actor::Workerctl, "run_finished", summary, correlation, json!({ "status": status }));
+    let event =
+        Emit::info(Actor::Workerctl, "run_finished", summary, correlation, json!({ "status": status }));
     telemetry::emit(tx, &event.of_task(Some(task_id)).of_run(Some(&run.id)))?;
     Ok(())
 }

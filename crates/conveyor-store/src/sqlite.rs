@@ -45,9 +45,9 @@ impl SqliteConnection {
             raw.pragma_update(None, "query_only", true).map_err(wrap)?;
         } else {
             switch_on(&raw, path)?;
-        // Plans must not depend on the values bound, or statements would be prepared anew for each.
-        let stable_plans = rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
-        raw.set_db_config(stable_plans, true).map_err(wrap)?;
+            // Plans must not depend on the values bound, or statements would be prepared anew for each.
+            let stable_plans = rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
+            raw.set_db_config(stable_plans, true).map_err(wrap)?;
         }
         raw.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
         register_functions(&raw, &options.clock).map_err(wrap)?;

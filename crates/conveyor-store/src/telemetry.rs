@@ -159,7 +159,9 @@ fn insert(tx: &mut Tx<'_>, events: &[HeldEvent]) -> Result<(), StoreError> {
     )?;
     const TWIN: &str = "event_id, task_id, run_id, actor, event_type, summary, attributes";
     match tx.engine() {
-        Engine::Sqlite => tx.insert_many(&format!("telemetry_events_fts ({TWIN})"), events.iter().map(twin))?,
+        Engine::Sqlite => {
+            tx.insert_many(&format!("telemetry_events_fts ({TWIN})"), events.iter().map(twin))?
+        }
         Engine::Postgres => tx.insert_many(
             &format!("telemetry_events_fts ({TWIN}, search_text)"),
             events.iter().map(|event| {
@@ -216,7 +218,11 @@ pub fn find(tx: &mut Tx<'_>, id: &str) -> Result<Option<TelemetryEvent>, StoreEr
 ///
 /// # Errors
 /// A failing statement.
-pub fn newest_of_type(tx: &mut Tx<'_>, event_type: &str, limit: i64) -> Result<Vec<TelemetryEvent>, StoreError> {
+pub fn newest_of_type(
+    tx: &mut Tx<'_>,
+    event_type: &str,
+    limit: i64,
+) -> Result<Vec<TelemetryEvent>, StoreError> {
     tx.all(
         &format!("select {COLUMNS} from telemetry_events where event_type = $1 order by timestamp desc, id limit $2"),
         params![event_type, limit],

@@ -113,7 +113,9 @@ pub fn newest_capture(
         "select id, content_sha256, content from terminal_captures where task_id = $1 and role = $2 \
          order by id desc limit 1",
         params![task_id, role.as_str()],
-        |row| Ok(PreviousCapture { id: row.int(0)?, content_sha256: row.text(1)?, content: row.opt_text(2)? }),
+        |row| {
+            Ok(PreviousCapture { id: row.int(0)?, content_sha256: row.text(1)?, content: row.opt_text(2)? })
+        },
     )
 }
 
@@ -352,5 +354,52 @@ pub fn legacy_manager_seen(tx: &mut Tx<'_>, id: &str, content_sha256: &str) -> R
 pub fn legacy_manager_stopped(tx: &mut Tx<'_>, id: &str) -> Result<(), StoreError> {
     let now = tx.now()?.to_ms_text();
     tx.execute("update managers set state = 'stopped', stopped_at = $2 where id = $1", params![id, now])?;
+    Ok(())
+}
+
+/// A worker of older versions that is bound to a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "fields are columns of the joined tables")]
+pub struct LegacyWorker {
+    pub binding_id: String,
+    pub id: String,
+    pub name: String,
+    pub state: String,
+    pub tmux_session: String,
+    pub tmux_pane_id: Option<String>,
+    pub identity_token: String,
+}
+
+/// The worker of older versions in a task's live binding.
+///
+/// # Errors
+/// A failing statement.
+pub fn legacy_worker(tx: &mut Tx<'_>, task_id: &str) -> Result<Option<LegacyWorker>, StoreError> {
+    tx.first(
+        "select b.id, w.id, w.name, w.state, w.tmux_session, w.tmux_pane_id, w.identity_token \
+         from bindings b join workers w on w.id = b.worker_id \
+         where b.task_id = $1 and b.state in ('active', 'ending') limit 1",
+        params![task_id],
+        |row| {
+            Ok(LegacyWorker {
+                binding_id: row.text(0)?,
+                id: row.text(1)?,
+                name: row.text(2)?,
+                state: row.text(3)?,
+                tmux_session: row.text(4)?,
+                tmux_pane_id: row.opt_text(5)?,
+                identity_token: row.text(6)?,
+            })
+        },
+    )
+}
+
+/// Notes that a worker of older versions was ended.
+///
+/// # Errors
+/// A failing statement.
+pub fn legacy_worker_stopped(tx: &mut Tx<'_>, id: &str) -> Result<(), StoreError> {
+    let now = tx.now()?.to_s_text();
+    tx.execute("update workers set state = 'stopped', updated_at = $2 where id = $1", params![id, now])?;
     Ok(())
 }

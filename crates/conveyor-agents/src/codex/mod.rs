@@ -12,6 +12,7 @@
 //! | a turn | [`deliver`], and the proof of it: [`locate`], [`locate_text`] |
 //! | no turn | [`interrupt`] |
 //! | a new thread in a terminal | [`Trust`], [`create`], [`Codex::attach`] |
+//! | what it may do | [`NewThread`], later [`Client::thread_permissions_set`] |
 
 mod client;
 mod connection;
@@ -25,7 +26,7 @@ mod trust;
 mod turns;
 mod websocket;
 
-pub use client::{Client, Methods, NewThread, is_listening};
+pub use client::{Client, Methods, NewThread, Permissions, is_listening};
 pub use error::{CodexError, Refusal};
 pub use events::Event;
 pub use identify::{Candidate, Evidence, Hint, identify};

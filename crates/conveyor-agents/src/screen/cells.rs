@@ -41,6 +41,12 @@ impl Screen {
         Self { rows: capture.lines().map(|line| parse_row(line, &mut attributes)).collect() }
     }
 
+    /// The screen as plain text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.texts().join("\n")
+    }
+
     /// The rows as plain text.
     pub(super) fn texts(&self) -> Vec<String> {
         self.rows.iter().map(|row| row.iter().map(|cell| cell.letter).collect()).collect()

@@ -137,6 +137,12 @@ impl Tmux {
         Self { deadline, ..self }
     }
 
+    /// The same program on another server.
+    #[must_use]
+    pub fn on_server(self, server: ServerChoice) -> Self {
+        Self { server, ..self }
+    }
+
     /// Which server it talks to.
     #[must_use]
     pub fn server(&self) -> &ServerChoice {

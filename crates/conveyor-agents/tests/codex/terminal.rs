@@ -147,7 +147,7 @@ fn an_untrusted_directory_is_asked_about_and_permissions_come_after_the_answer()
     let permissions = Permissions {
         sandbox: Sandbox::WorkspaceWrite,
         approval: Approval::Never,
-        writable: &[beside.clone()],
+        writable: std::slice::from_ref(&beside),
     };
     client.thread_permissions_set(&thread.id, &cwd, &permissions).unwrap();
     assert!(matches!(Trust::of(&mut client, &cwd).unwrap(), Trust::Asks { .. }));

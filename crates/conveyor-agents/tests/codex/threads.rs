@@ -115,6 +115,19 @@ fn an_open_approval_is_seen_and_withdrawn_by_an_interrupt() {
 }
 
 #[test]
+fn an_open_question_is_seen() {
+    let Some(lab) = Lab::shared() else { return };
+    let question = Reply::question("Red or blue?", ["red", "blue"]);
+    lab.model.add(Script::new().on("ask me something", [question]));
+    let mut client = lab.client();
+    let (_, thread) = lab.thread(&mut client, "asking-back");
+    let turn = begin(&mut client, &thread, "ask me something");
+    wait_for(&mut client, &thread, State::WaitingInput);
+    interrupt(&mut client, &thread.id, Some(&turn)).unwrap();
+    wait_for(&mut client, &thread, State::Idle);
+}
+
+#[test]
 fn an_interrupt_ends_the_turn_that_is_meant_and_no_other() {
     let Some(lab) = Lab::shared() else { return };
     let work = Reply::shell("sleep 600; touch finished");

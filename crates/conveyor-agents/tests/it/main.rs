@@ -75,6 +75,7 @@ fn real_rollouts() -> Vec<PathBuf> {
     let mut paths: Vec<_> = std::fs::read_dir(directory)
         .expect("fixtures")
         .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_file())
         .collect();
     paths.sort();
     assert_eq!(paths.len(), 6);

@@ -126,8 +126,10 @@ impl Audits {
         let mut unmet = Vec::new();
         let open = &self.criteria.open_criteria;
         if !open.is_empty() {
-            let named: Vec<String> = open.iter().map(|one| format!("#{}: {}", one.id, one.criterion)).collect();
-            let text = format!("task {task:?} has accepted criteria that are still open: {}", named.join("; "));
+            let named: Vec<String> =
+                open.iter().map(|one| format!("#{}: {}", one.id, one.criterion)).collect();
+            let text =
+                format!("task {task:?} has accepted criteria that are still open: {}", named.join("; "));
             unmet.push(("criteria_audit", text));
         }
         if self.acks_demanded && !self.acknowledgements.ok {
@@ -178,12 +180,7 @@ fn epilogue_audit(tx: &mut Tx<'_>, task: &Task, config: Option<ManagerConfig>) -
     for step in &required_steps {
         let latest_run = epilogues::latest(tx, &task.id, step)?;
         let state = latest_run.as_ref().map_or("pending", |run| run.state.as_str()).to_owned();
-        steps.push(EpilogueStep {
-            ok: state == "succeeded",
-            latest_run,
-            state,
-            step_name: step.clone(),
-        });
+        steps.push(EpilogueStep { ok: state == "succeeded", latest_run, state, step_name: step.clone() });
     }
     let missing: Vec<String> =
         steps.iter().filter(|step| !step.ok).map(|step| step.step_name.clone()).collect();

@@ -4,8 +4,8 @@ use conveyor_model::records::Task;
 use conveyor_model::{Role, Roles};
 use conveyor_store::{Tx, bindings};
 
-use super::record::{self, Begun};
 use super::Request;
+use super::record::{self, Begun};
 use crate::stopping;
 use crate::transcripts::{Captured, Context, Extent, Owner, capture, find_context};
 use crate::{Cx, Error, Result};
@@ -24,11 +24,12 @@ pub(super) struct Effects {
 pub(super) fn terminals(tx: &mut Tx<'_>, request: &Request<'_>, task: &Task) -> Result<Vec<Context>> {
     let mut terminals = Vec::new();
     for role in wanted(request) {
-        let Some(context) = find_context(tx, task, role)?.filter(|context| context.side.tmux_session.is_some())
+        let Some(context) =
+            find_context(tx, request.state_root, task, role)?.filter(|context| context.side.tmux_session.is_some())
         else {
             continue;
         };
-        let elsewhere = context.owner == Owner::Session
+        let elsewhere = matches!(context.owner, Owner::Session(_))
             && bindings::live_of_session(tx, &context.side.id)?.is_some_and(|live| live.task_id != task.id);
         if !elsewhere {
             terminals.push(context);
@@ -60,14 +61,11 @@ pub(super) fn carry_out(cx: &mut Cx, request: &Request<'_>, begun: &Begun) -> Re
 }
 
 fn capture_before(cx: &mut Cx, request: &Request<'_>, begun: &Begun) -> Result<Vec<Captured>> {
-    let extent = Extent {
-        lines: request.capture_lines,
-        mode: request.capture_mode,
-        source: "finish_task_pre_stop",
-    };
+    let extent =
+        Extent { lines: request.capture_lines, mode: request.capture_mode, source: "finish_task_pre_stop" };
     let mut captures = Vec::new();
     for terminal in &begun.terminals {
-        captures.push(capture(cx, terminal, &extent)?);
+        captures.push(capture(cx, request.state_root, terminal, &extent)?);
     }
     let brought = |role: &Role| captures.iter().any(|one| one.role == *role && one.has_new_lines());
     let lacking: Vec<&str> =

@@ -8,6 +8,8 @@ mod dispatcher;
 mod effects;
 mod record;
 
+use std::path::Path;
+
 use conveyor_model::CaptureMode;
 use serde::Serialize;
 use serde_json::Value;
@@ -62,6 +64,8 @@ pub struct Request<'a> {
     pub capture_mode: CaptureMode,
     /// Refuse when a terminal that is to be ended shows nothing new.
     pub require_segment: bool,
+    /// Where workers of older versions have their files.
+    pub state_root: &'a Path,
 }
 
 impl Request<'_> {

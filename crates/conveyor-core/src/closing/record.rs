@@ -207,7 +207,8 @@ pub(super) fn conclude(
 
 fn mark_ended(tx: &mut Tx<'_>, terminal: &Context) -> Result<()> {
     match terminal.owner {
-        Owner::Session => sessions::set_gone(tx, &terminal.side.id)?,
+        Owner::Session(_) => sessions::set_gone(tx, &terminal.side.id)?,
+        Owner::LegacyWorker(_) => transcripts::legacy_worker_stopped(tx, &terminal.side.id)?,
         Owner::LegacyManager => transcripts::legacy_manager_stopped(tx, &terminal.side.id)?,
     }
     Ok(())
@@ -247,11 +248,8 @@ fn announce(
     effects: &Effects,
     run: Option<(&ActiveRun, &str)>,
 ) -> Result<()> {
-    let (event_type, became) = if request.ending.is_finish() {
-        ("task_finished", "finished")
-    } else {
-        ("task_stopped", "stopped")
-    };
+    let (event_type, became) =
+        if request.ending.is_finish() { ("task_finished", "finished") } else { ("task_stopped", "stopped") };
     let correlation =
         json!({ "command_id": begun.command.id(), "run_id": run.map(|(run, _)| run.id.as_str()) });
     let attributes = json!({

@@ -139,7 +139,8 @@ impl Criteria {
 
 impl Negotiation {
     fn about(task: &Task, name: &str, criteria: &[Criterion], ledger: &str) -> Self {
-        let is_current = |criterion: &Criterion| !matches!(criterion.status.as_str(), "deferred" | "rejected");
+        let is_current =
+            |criterion: &Criterion| !matches!(criterion.status.as_str(), "deferred" | "rejected");
         let reason = if criteria.iter().any(is_current) {
             "active_criteria_present"
         } else if criteria.is_empty() {

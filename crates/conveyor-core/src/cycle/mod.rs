@@ -251,8 +251,7 @@ fn conclude(tx: &mut Tx<'_>, subject: &Subject, phases: &mut Phases, seen: &Seen
     phases.enter(Phase::LoadManagerContext);
     let context = ManagerContext::load(tx, &subject.task, seen.ledger)?;
     context.check_acknowledgements(&subject.binding_id)?;
-    let consumed =
-        inbox::consume_for_cycle(tx, &subject.manager.id, &subject.binding_id, subject.cycle_id)?;
+    let consumed = inbox::consume_for_cycle(tx, &subject.manager.id, &subject.binding_id, subject.cycle_id)?;
     phases.end(tx, subject, &context.attributes(consumed))?;
     phases.enter(Phase::PersistCycleRow);
     let mut report = assemble(tx, subject, seen, context, consumed)?;

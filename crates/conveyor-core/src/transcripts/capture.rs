@@ -1,22 +1,21 @@
 //! Capturing a terminal of a task and recording it: the whole text, what is new in it, that it was
 //! seen.
 
-use conveyor_agents::screen::{self, Activity};
-use conveyor_agents::tmux::{self, Look, Target, TmuxError};
+use std::path::Path;
+
 use conveyor_model::records::Task;
 use conveyor_model::{CaptureMode, Role, SegmentKind};
-use conveyor_store::audit::{self, AuditEvent};
 use conveyor_store::observations::{self, Observation};
-use conveyor_store::transcripts::{self, NewCapture, NewSegment};
-use conveyor_store::Tx;
+use conveyor_store::transcripts::{self, NewCapture, NewSegment, PreviousCapture};
+use conveyor_store::{Tx, audit};
 use serde::Serialize;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use super::context::{Context, Owner};
+use super::context::Context;
 use super::difference;
+use super::look::{self, Seen};
 use crate::tail::line_count;
-use crate::{Cx, Error, Result};
+use crate::{Cx, Error, Result, digest};
 
 /// How much of a terminal is captured, and for whom.
 #[derive(Clone, Copy, Debug)]
@@ -148,145 +147,94 @@ impl Captured {
 ///
 /// # Errors
 /// A terminal that is not the registered one, that cannot be looked at, or a failing ledger.
-pub(crate) fn capture(cx: &mut Cx, context: &Context, extent: &Extent) -> Result<Captured> {
-    let (session, look) = look_at(&cx.tmux, context, extent.lines)?;
-    let digest = Sha256::digest(look.text.as_bytes());
-    let shot = Shot {
-        context,
-        extent,
-        session: &session,
-        sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
-        classifier: classify(&look),
-        look: &look,
-    };
+pub(crate) fn capture(
+    cx: &mut Cx,
+    state_root: &Path,
+    context: &Context,
+    extent: &Extent,
+) -> Result<Captured> {
+    let seen = look::look(cx, state_root, context, extent.lines)?;
+    let shot =
+        Shot { context, extent, sha256: digest::of(seen.text.as_bytes()), classifier: seen.classify(), seen };
     cx.db.write(|tx| shot.record(tx))
-}
-
-/// The registered terminal, as it is now.
-fn look_at(tmux: &tmux::Tmux, context: &Context, lines: u32) -> Result<(String, Look)> {
-    let side = &context.side;
-    let Some(session) = &side.tmux_session else {
-        return Err(mismatch(context, &[Mismatch::Session]));
-    };
-    let extent = tmux::Extent { history_lines: lines, attributes: false };
-    let look = match tmux.look(&Target::Session(session.clone()), extent) {
-        Ok(look) => look,
-        Err(TmuxError::NoSession { .. }) => return Err(mismatch(context, &[Mismatch::Session])),
-        Err(error) => return Err(error.into()),
-    };
-    if side.tmux_pane_id.as_ref().is_some_and(|recorded| *recorded != look.pane.id) {
-        return Err(mismatch(context, &[Mismatch::Pane]));
-    }
-    Ok((session.clone(), look))
-}
-
-/// In what a terminal is not the registered one.
-#[derive(Clone, Copy)]
-enum Mismatch {
-    Session,
-    Pane,
-}
-
-fn mismatch(context: &Context, found: &[Mismatch]) -> Error {
-    let name_of = |found: &Mismatch| match (context.owner, found) {
-        (Owner::Session, Mismatch::Session) => "tmux_session_missing",
-        (Owner::Session, Mismatch::Pane) => "tmux_pane_mismatch",
-        (Owner::LegacyManager, Mismatch::Session) => "manager_session_missing",
-        (Owner::LegacyManager, Mismatch::Pane) => "manager_pane_mismatch",
-    };
-    let names: Vec<&str> = found.iter().map(name_of).collect();
-    let owner = match context.owner {
-        Owner::Session => "Session",
-        Owner::LegacyManager => "Manager",
-    };
-    Error::OtherTerminal { owner, name: context.side.name.clone(), mismatches: names.join(", ") }
-}
-
-/// What the screen is taken for, however old it is.
-fn classify(look: &Look) -> Value {
-    let screen = screen::visible(&look.text, look.pane.height);
-    let startup = screen::startup(screen);
-    let activity =
-        Activity { status_age_seconds: Some(i64::MAX), busy_wait_seconds: 0, recent_events: 0 };
-    json!({
-        "busy_wait": screen::busy_wait(screen, &activity),
-        "startup": [startup.state.as_str(), startup.reason],
-    })
 }
 
 /// A look that is to be recorded.
 struct Shot<'a> {
     context: &'a Context,
     extent: &'a Extent,
-    session: &'a str,
     sha256: String,
     classifier: Value,
-    look: &'a Look,
+    seen: Seen,
 }
 
 impl Shot<'_> {
     fn record(&self, tx: &mut Tx<'_>) -> Result<Captured> {
-        let task = &self.context.task;
-        let lines = line_count(&self.look.text);
-        let previous = transcripts::newest_capture(tx, &task.id, self.context.role)?;
-        let capture_id = transcripts::insert_capture(
-            tx,
-            &NewCapture {
-                task_id: &task.id,
-                worker_id: None,
-                manager_id: self.legacy_manager(),
-                role: self.context.role,
-                tmux_session: self.session,
-                tmux_pane_id: Some(&self.look.pane.id),
-                history_lines: self.extent.lines.into(),
-                content_sha256: &self.sha256,
-                content: &self.look.text,
-                line_count: signed(lines),
-                classifier: &self.classifier,
-                source: self.extent.source,
-            },
-        )?;
+        let (context, seen) = (self.context, &self.seen);
+        let previous = transcripts::newest_capture(tx, &context.task.id, context.role)?;
+        let capture_id = self.record_capture(tx)?;
         let segment = self.record_segment(tx, capture_id, previous)?;
         let observation_id = self.observe(tx, capture_id, segment.as_ref())?;
-        let capture = CaptureRecord {
-            classifier: self.classifier.clone(),
-            content_sha256: self.sha256.clone(),
-            history_lines: self.extent.lines,
-            id: capture_id,
-            line_count: lines,
-            output: Some(self.look.text.clone()),
-            output_byte_count: None,
-            output_line_count: None,
-            output_redacted: None,
-            source: self.extent.source,
-        };
-        let side = Side { tmux_pane_id: Some(self.look.pane.id.clone()), ..self.context.side.clone() };
-        let (worker, manager) = match self.context.role {
+        let side = Side { tmux_pane_id: seen.pane_id.clone(), ..context.side.clone() };
+        let (worker, manager) = match context.role {
             Role::Worker => (Some(side), None),
             Role::Manager => (None, Some(side)),
         };
         Ok(Captured {
-            binding_id: Some(None),
-            capture: Some(capture),
+            binding_id: Some(context.owner.binding_id().map(ToOwned::to_owned)),
+            capture: Some(self.capture_record(capture_id)),
             error: None,
             manager,
             observation_id: Some(observation_id),
-            role: self.context.role,
-            task: Some(TaskRecord::of(task)),
+            role: context.role,
+            task: Some(TaskRecord::of(&context.task)),
             transcript_segment: Some(segment),
             worker,
         })
     }
 
-    fn legacy_manager(&self) -> Option<&str> {
-        (self.context.owner == Owner::LegacyManager).then_some(self.context.side.id.as_str())
+    fn record_capture(&self, tx: &mut Tx<'_>) -> Result<i64> {
+        let (context, seen) = (self.context, &self.seen);
+        let id = transcripts::insert_capture(
+            tx,
+            &NewCapture {
+                task_id: &context.task.id,
+                worker_id: context.legacy_worker_id(),
+                manager_id: context.legacy_manager_id(),
+                role: context.role,
+                tmux_session: &seen.tmux_session,
+                tmux_pane_id: seen.pane_id.as_deref(),
+                history_lines: self.extent.lines.into(),
+                content_sha256: &self.sha256,
+                content: &seen.text,
+                line_count: signed(line_count(&seen.text)),
+                classifier: &self.classifier,
+                source: self.extent.source,
+            },
+        )?;
+        Ok(id)
+    }
+
+    fn capture_record(&self, id: i64) -> CaptureRecord {
+        CaptureRecord {
+            classifier: self.classifier.clone(),
+            content_sha256: self.sha256.clone(),
+            history_lines: self.extent.lines,
+            id,
+            line_count: line_count(&self.seen.text),
+            output: Some(self.seen.text.clone()),
+            output_byte_count: None,
+            output_line_count: None,
+            output_redacted: None,
+            source: self.extent.source,
+        }
     }
 
     fn record_segment(
         &self,
         tx: &mut Tx<'_>,
         capture_id: i64,
-        previous: Option<transcripts::PreviousCapture>,
+        previous: Option<PreviousCapture>,
     ) -> Result<Option<SegmentRecord>> {
         let mode = self.extent.mode;
         let same = previous.as_ref().is_some_and(|previous| previous.content_sha256 == self.sha256);
@@ -294,7 +242,7 @@ impl Shot<'_> {
             return Ok(None);
         }
         let before = previous.as_ref().and_then(|previous| previous.content.as_deref());
-        let Some(part) = difference::part(before, &self.look.text, mode) else { return Ok(None) };
+        let Some(part) = difference::part(before, &self.seen.text, mode) else { return Ok(None) };
         let lines = part.text.as_ref().map_or(0, |(text, ..)| line_count(text));
         let previous_capture_id = previous.as_ref().map(|previous| previous.id);
         let id = transcripts::insert_segment(
@@ -322,42 +270,39 @@ impl Shot<'_> {
 
     /// Records that the agent was seen; gives the id of the observation.
     fn observe(&self, tx: &mut Tx<'_>, capture_id: i64, segment: Option<&SegmentRecord>) -> Result<i64> {
-        let (task, role) = (&self.context.task, self.context.role);
-        let payload = json!({
-            "capture_id": capture_id,
-            "content_sha256": self.sha256,
-            "history_lines": self.extent.lines,
-            "source": self.extent.source,
-        });
-        let event_type = match role {
-            Role::Worker => "worker_terminal_captured",
-            Role::Manager => "manager_terminal_captured",
-        };
-        audit::record(tx, &AuditEvent { event_type, task_id: Some(&task.id), command_id: None, payload })?;
-        if let Some(manager) = self.legacy_manager() {
-            transcripts::legacy_manager_seen(tx, manager, &self.sha256)?;
-        }
-        let payload = json!({
+        let (context, role) = (self.context, self.context.role);
+        let mut payload = json!({
             "content_sha256": self.sha256,
             "history_lines": self.extent.lines,
             "source": self.extent.source,
             "transcript_segment_id": segment.map(|segment| segment.id),
         });
-        let id = observations::record(
+        let observation_id = observations::record(
             tx,
             &Observation {
-                task_id: &task.id,
-                worker_id: None,
-                manager_id: self.legacy_manager(),
+                task_id: &context.task.id,
+                worker_id: context.legacy_worker_id(),
+                manager_id: context.legacy_manager_id(),
                 role,
                 observation_type: "capture",
                 source_capture_id: Some(capture_id),
                 command_id: None,
                 message: &format!("{role} terminal captured"),
-                payload,
+                payload: payload.clone(),
             },
         )?;
-        Ok(id)
+        payload["capture_id"] = capture_id.into();
+        payload.as_object_mut().and_then(|payload| payload.remove("transcript_segment_id"));
+        let event_type = match role {
+            Role::Worker => "worker_terminal_captured",
+            Role::Manager => "manager_terminal_captured",
+        };
+        let legacy = (context.legacy_worker_id(), context.legacy_manager_id());
+        audit::record_of_terminal(tx, event_type, &context.task.id, legacy, &payload)?;
+        if let Some(manager) = context.legacy_manager_id() {
+            transcripts::legacy_manager_seen(tx, manager, &self.sha256)?;
+        }
+        Ok(observation_id)
     }
 }
 

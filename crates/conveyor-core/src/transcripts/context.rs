@@ -1,10 +1,13 @@
-//! Whose terminal is captured for a side of a task.
+//! Whose terminal shows a side of a task.
+
+use std::path::Path;
 
 use conveyor_model::Role;
 use conveyor_model::records::Task;
 use conveyor_store::{Tx, bindings, transcripts};
 
 use super::Side;
+use crate::legacy::Config;
 use crate::stopping::Thread;
 use crate::{Result, reference};
 
@@ -15,25 +18,105 @@ pub(crate) struct Context {
     pub(crate) role: Role,
     pub(crate) side: Side,
     pub(crate) owner: Owner,
-    /// The thread of Codex that it shows.
-    pub(crate) thread: Option<Thread>,
 }
 
 /// What the terminal is registered as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Owner {
-    /// A session.
-    Session,
+    /// A session, and the thread of Codex that it is.
+    Session(Option<Thread>),
+    /// A worker of older versions.
+    LegacyWorker(Box<LegacyWorker>),
     /// A manager of older versions.
     LegacyManager,
 }
 
-/// Whose terminal shows the side of a task: a manager of older versions that is still active, else
-/// the session of the newest binding, live ones first. `None` when there is neither.
-pub(crate) fn find(tx: &mut Tx<'_>, task: &Task, role: Role) -> Result<Option<Context>> {
-    if role == Role::Manager
-        && let Some(manager) = transcripts::legacy_manager(tx, &task.id)?
-    {
+/// What else is known of a worker of older versions.
+#[derive(Clone, Debug)]
+pub(crate) struct LegacyWorker {
+    binding_id: String,
+    pub(super) identity_token: String,
+    pub(super) config: Config,
+}
+
+impl Owner {
+    /// What messages call it.
+    pub(super) fn title(&self) -> &'static str {
+        match self {
+            Self::Session(_) => "Session",
+            Self::LegacyWorker(_) => "Worker",
+            Self::LegacyManager => "Manager",
+        }
+    }
+
+    /// The name of the finding that its terminal is not there.
+    pub(super) fn missing(&self) -> &'static str {
+        match self {
+            Self::LegacyManager => "manager_session_missing",
+            Self::Session(_) | Self::LegacyWorker(_) => "tmux_session_missing",
+        }
+    }
+
+    /// The name of the finding that its terminal is another one.
+    pub(super) fn other_pane(&self) -> &'static str {
+        match self {
+            Self::LegacyManager => "manager_pane_mismatch",
+            Self::Session(_) | Self::LegacyWorker(_) => "tmux_pane_mismatch",
+        }
+    }
+
+    /// The binding, of a worker of older versions.
+    pub(super) fn binding_id(&self) -> Option<&str> {
+        match self {
+            Self::LegacyWorker(worker) => Some(&worker.binding_id),
+            Self::Session(_) | Self::LegacyManager => None,
+        }
+    }
+}
+
+impl Context {
+    /// The row of a worker of older versions.
+    pub(super) fn legacy_worker_id(&self) -> Option<&str> {
+        matches!(self.owner, Owner::LegacyWorker(_)).then_some(self.side.id.as_str())
+    }
+
+    /// The row of a manager of older versions.
+    pub(super) fn legacy_manager_id(&self) -> Option<&str> {
+        matches!(self.owner, Owner::LegacyManager).then_some(self.side.id.as_str())
+    }
+}
+
+/// Whose terminal shows the side of a task: a worker or manager of older versions that is still
+/// active, else the session of the newest binding, live ones first. `None` when there is nobody.
+pub(crate) fn find(tx: &mut Tx<'_>, state_root: &Path, task: &Task, role: Role) -> Result<Option<Context>> {
+    let legacy = match role {
+        Role::Worker => legacy_worker(tx, state_root, task)?,
+        Role::Manager => legacy_manager(tx, task)?,
+    };
+    let found = match legacy {
+        Some(found) => Some(found),
+        None => session(tx, task, role)?,
+    };
+    Ok(found.map(|(side, owner)| Context { task: task.clone(), role, side, owner }))
+}
+
+fn legacy_worker(tx: &mut Tx<'_>, state_root: &Path, task: &Task) -> Result<Option<(Side, Owner)>> {
+    let Some(worker) = transcripts::legacy_worker(tx, &task.id)? else { return Ok(None) };
+    let Some(config) = Config::of(state_root, &worker.name)? else { return Ok(None) };
+    let side = Side {
+        id: worker.id,
+        name: worker.name,
+        state: worker.state,
+        tmux_pane_id: worker.tmux_pane_id,
+        tmux_session: Some(worker.tmux_session),
+    };
+    let known = LegacyWorker { binding_id: worker.binding_id, identity_token: worker.identity_token, config };
+    Ok(Some((side, Owner::LegacyWorker(Box::new(known)))))
+}
+
+fn legacy_manager(tx: &mut Tx<'_>, task: &Task) -> Result<Option<(Side, Owner)>> {
+    let manager = transcripts::legacy_manager(tx, &task.id)?;
+    Ok(manager.map(|manager| {
         let side = Side {
             id: manager.id,
             name: manager.name,
@@ -41,17 +124,22 @@ pub(crate) fn find(tx: &mut Tx<'_>, task: &Task, role: Role) -> Result<Option<Co
             tmux_pane_id: manager.tmux_pane_id,
             tmux_session: Some(manager.tmux_session),
         };
-        return Ok(Some(Context { task: task.clone(), role, side, owner: Owner::LegacyManager, thread: None }));
-    }
+        (side, Owner::LegacyManager)
+    }))
+}
+
+fn session(tx: &mut Tx<'_>, task: &Task, role: Role) -> Result<Option<(Side, Owner)>> {
     let Some(binding) = bindings::newest_of_task(tx, &task.id)? else { return Ok(None) };
-    let Some(session) = reference::bound_session(tx, &binding, role)? else { return Ok(None) };
-    let thread = Thread::of(&session);
-    let side = Side {
-        tmux_session: session.tmux().map(ToOwned::to_owned),
-        id: session.id,
-        name: session.name,
-        state: session.state,
-        tmux_pane_id: session.tmux_pane_id,
-    };
-    Ok(Some(Context { task: task.clone(), role, side, owner: Owner::Session, thread }))
+    let session = reference::bound_session(tx, &binding, role)?;
+    Ok(session.map(|session| {
+        let owner = Owner::Session(Thread::of(&session));
+        let side = Side {
+            tmux_session: session.tmux().map(ToOwned::to_owned),
+            id: session.id,
+            name: session.name,
+            state: session.state,
+            tmux_pane_id: session.tmux_pane_id.filter(|pane| !pane.is_empty()),
+        };
+        (side, owner)
+    }))
 }

@@ -87,7 +87,11 @@ fn number(count: usize) -> i64 {
 mod tests {
     use super::*;
 
-    fn segment(previous: Option<&str>, current: &str, mode: CaptureMode) -> Option<(SegmentKind, String, i64, i64)> {
+    fn segment(
+        previous: Option<&str>,
+        current: &str,
+        mode: CaptureMode,
+    ) -> Option<(SegmentKind, String, i64, i64)> {
         let part = part(previous, current, mode)?;
         let (text, first, last) = part.text?;
         Some((part.kind, text, first, last))

@@ -4,7 +4,10 @@
 mod capture;
 mod context;
 mod difference;
+mod look;
 mod show;
+
+use std::path::Path;
 
 use conveyor_model::{CaptureMode, Roles};
 use conveyor_store::transcripts;
@@ -35,6 +38,8 @@ pub struct Request<'a> {
     pub require_segment: bool,
     /// Show what was captured.
     pub include_content: bool,
+    /// Where workers of older versions have their files.
+    pub state_root: &'a Path,
 }
 
 /// What was captured.
@@ -61,9 +66,9 @@ pub fn capture_all(cx: &mut Cx, request: &Request<'_>) -> Result<Captures> {
     for &role in request.roles.each() {
         let captured = cx
             .db
-            .read(|tx| find_context(tx, &task, role))
+            .read(|tx| find_context(tx, request.state_root, &task, role))
             .and_then(|context| context.ok_or_else(|| Error::NoTerminal { task: task.name.clone(), role }))
-            .and_then(|context| capture(cx, &context, &extent));
+            .and_then(|context| capture(cx, request.state_root, &context, &extent));
         let captured = match captured {
             Ok(captured) => captured,
             Err(Error::Store(error)) => return Err(error.into()),

@@ -2,9 +2,7 @@
 //! working on the same file: columns are nullable or have a default, indexes use only built-in
 //! functions, the version number stays.
 
-use conveyor_model::{
-    Adapter, AgentState, Confidence, DeliveryPurpose, DeliveryStage, EndpointOrigin,
-};
+use conveyor_model::{Adapter, AgentState, Confidence, DeliveryPurpose, DeliveryStage, EndpointOrigin};
 
 use super::define::{Column, Index, Table, index, integer, key, serial, text};
 

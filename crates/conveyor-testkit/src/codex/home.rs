@@ -174,9 +174,12 @@ fn is_zombie(pid: u32) -> bool {
     state.is_ok_and(|output| output.stdout.trim_ascii().starts_with(b"Z"))
 }
 
+/// Questions to the user exist in plan mode only, unless a feature is switched on.
 fn configuration(model: &Model) -> String {
     format!(
-        "model = \"scripted\"\nmodel_provider = \"testkit\"\ncheck_for_update_on_startup = false\n\n\
+        "model = \"scripted\"\nmodel_provider = \"testkit\"\ncheck_for_update_on_startup = false\n\
+         suppress_unstable_features_warning = true\n\n\
+         [features]\ndefault_mode_request_user_input = true\n\n\
          [model_providers.testkit]\nname = \"testkit\"\nbase_url = \"{}\"\nwire_api = \"responses\"\n\
          request_max_retries = 0\nstream_max_retries = 0\n\n[analytics]\nenabled = false\n",
         model.base_url()

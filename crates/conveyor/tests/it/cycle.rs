@@ -76,7 +76,8 @@ fn the_state_follows_the_newest_step() {
         };
         expect(None, "unknown", json!(null));
         expect(Some(event("11:59:50", r#""type":"task_started""#)), "busy", json!(10));
-        let report = expect(Some(event("11:59:55", r#""type":"agent_message","message":"x""#)), "busy", json!(10));
+        let report =
+            expect(Some(event("11:59:55", r#""type":"agent_message","message":"x""#)), "busy", json!(10));
         assert_eq!(report["last_event_subtype"], "agent_message");
         expect(Some(event("11:59:57", r#""type":"turn_aborted","reason":"interrupted""#)), "idle", json!(3));
         expect(Some(message("again")), "busy", json!(13_917_598));
@@ -148,7 +149,10 @@ fn criteria_that_are_all_put_off_are_asked_for() {
         contract(world);
         world.sql("update acceptance_criteria set status = 'deferred'");
         let advice = &world.json(&["cycle", "task-demo"])["manager_context"]["criteria_negotiation"];
-        assert_eq!((&advice["needed"], &advice["reason"]), (&json!(true), &json!("no_current_task_criteria")));
+        assert_eq!(
+            (&advice["needed"], &advice["reason"]),
+            (&json!(true), &json!("no_current_task_criteria"))
+        );
     });
 }
 
@@ -222,7 +226,8 @@ fn a_dialog_on_the_terminal_is_notable_at_once() {
         assert_eq!(world.column(states), ["succeeded", "degraded"]);
 
         let shown = world.json(&["divergences", "demo"]);
-        let patterns: Vec<_> = shown.as_array().unwrap().iter().map(|one| &one["notable_pane_pattern"]).collect();
+        let patterns: Vec<_> =
+            shown.as_array().unwrap().iter().map(|one| &one["notable_pane_pattern"]).collect();
         assert_eq!(patterns, [&json!("tmux_session_missing"), &json!("approval_prompt")], "newest first");
         assert_eq!(shown[0]["status"]["pane_signal"], report["pane_signal"]);
         let newest = world.json(&["divergences", "demo", "--limit", "1"]);
@@ -260,8 +265,7 @@ fn running_work_is_suspicious_once_it_is_silent() {
         };
         assert_eq!(pattern("121"), json!(null));
         assert_eq!(pattern("120"), json!("long_running_interruptible"));
-        let progress: Vec<String> =
-            (0..10).map(|_| event("11:59:59", r#""type":"token_count""#)).collect();
+        let progress: Vec<String> = (0..10).map(|_| event("11:59:59", r#""type":"token_count""#)).collect();
         write(world, &progress);
         assert_eq!(pattern("120"), json!(null), "ten events came in");
     });

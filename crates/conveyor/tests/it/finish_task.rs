@@ -31,8 +31,9 @@ fn rows(world: &World) -> String {
 }
 
 fn events(world: &World) -> String {
-    let rows = world
-        .column("select type || ' ' || coalesce(command_id, '-') || ' ' || payload_json from events order by id");
+    let rows = world.column(
+        "select type || ' ' || coalesce(command_id, '-') || ' ' || payload_json from events order by id",
+    );
     world.normal(&rows.join("\n"))
 }
 
@@ -95,7 +96,8 @@ fn what_the_contract_leaves_open_is_said() {
         insta::assert_snapshot!("finish_unmet_stderr", ran.stderr);
         let closed = ran.json();
         assert_eq!(closed["unmet"], json!(["criteria_audit", "acks", "epilogue"]));
-        let audits = json!([closed["final_audit"], closed["final_ack_audit"], closed["final_epilogue_audit"]]);
+        let audits =
+            json!([closed["final_audit"], closed["final_ack_audit"], closed["final_epilogue_audit"]]);
         insta::assert_json_snapshot!("finish_unmet_audits", audits);
     });
 }
@@ -179,7 +181,10 @@ fn a_failure_is_recorded_and_the_call_can_be_repeated() {
 fn in_home(world: &World) -> std::path::PathBuf {
     let home = world.dir().join("home");
     let rollout = home.join("sessions/2026/06/11/rollout-x.jsonl");
-    world.sql(&format!("update sessions set codex_session_path = '{}' where name = 'demo-manager'", rollout.display()));
+    world.sql(&format!(
+        "update sessions set codex_session_path = '{}' where name = 'demo-manager'",
+        rollout.display()
+    ));
     panes::put_into(world, "demo-manager", "codex-demo-manager");
     panes::show(world, "codex-demo-manager", "x");
     let control = home.join("app-server-control");

@@ -9,7 +9,8 @@ use crate::harness::World;
 
 /// A screen of a real Codex.
 pub fn recorded(name: &str) -> String {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conveyor-agents/tests/fixtures/codex-0.169/panes");
+    let dir =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../conveyor-agents/tests/fixtures/codex-0.169/panes");
     std::fs::read_to_string(dir.join(name)).unwrap()
 }
 

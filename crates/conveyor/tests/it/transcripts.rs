@@ -30,7 +30,13 @@ fn worker_shows(world: &World, text: &str) {
 
 fn type_line(world: &World, text: &str) {
     let before = panes::captured(world, "codex-demo-worker");
-    world.tmux.tmux(["respawn-pane", "-k", "-t", "=codex-demo-worker:", &format!("printf '{text}'; exec sleep 600")]);
+    world.tmux.tmux([
+        "respawn-pane",
+        "-k",
+        "-t",
+        "=codex-demo-worker:",
+        &format!("printf '{text}'; exec sleep 600"),
+    ]);
     conveyor_testkit::wait::until(std::time::Duration::from_secs(10), "the new screen", || {
         let now = panes::captured(world, "codex-demo-worker");
         now != before && !now.trim().is_empty()
@@ -45,7 +51,10 @@ fn what_is_new_becomes_a_segment() {
         let capture = &first["captures"][0]["capture"];
         assert_eq!((&capture["output_redacted"], &capture["history_lines"]), (&json!(true), &json!(0)));
         assert!(capture.get("output").is_none());
-        insta::assert_snapshot!("transcript_capture", world.normal(&serde_json::to_string_pretty(&first).unwrap()));
+        insta::assert_snapshot!(
+            "transcript_capture",
+            world.normal(&serde_json::to_string_pretty(&first).unwrap())
+        );
         insta::assert_snapshot!("transcript_capture_rows", rows(world));
         insta::assert_snapshot!("transcript_capture_telemetry", world.telemetry());
         let events = "select type || ' ' || payload_json from events where type like '%captured' order by id";
@@ -62,10 +71,12 @@ fn what_is_new_becomes_a_segment() {
         type_line(world, "three\\nfour");
         let content = ["transcript-capture", "demo", "--role", "worker", "--lines", "0", "--include-content"];
         assert_eq!(world.run(&content).stdout, "worker: capture 4 segment 2 (reset, 50 lines)\n");
-        assert!(world.run(&[&content[..], &["--json"]].concat()).json()["captures"][0]["capture"]["output"]
-            .as_str()
-            .unwrap()
-            .starts_with("three\nfour\n"));
+        assert!(
+            world.run(&[&content[..], &["--json"]].concat()).json()["captures"][0]["capture"]["output"]
+                .as_str()
+                .unwrap()
+                .starts_with("three\nfour\n")
+        );
         let metadata = ["transcript-capture", "demo", "--role", "worker", "--mode", "metadata"];
         assert_eq!(world.run(&metadata).stdout, "worker: capture 6 segment 3 (metadata, 0 lines)\n");
     });
@@ -94,6 +105,19 @@ fn one_side_that_fails_does_not_keep_the_other() {
 }
 
 #[test]
+fn the_registered_pane_is_captured_whichever_is_active() {
+    on_both_engines(|world| {
+        worker_shows(world, "the agent");
+        let pane = world.tmux.tmux(["list-panes", "-t", "=codex-demo-worker:", "-F", "#{pane_id}"]);
+        world.sql(&format!("update sessions set tmux_pane_id = '{}' where name = 'demo-worker'", pane.trim()));
+        world.tmux.tmux(["split-window", "-t", "=codex-demo-worker:", "exec sleep 600"]);
+        let content = ["transcript-capture", "demo", "--role", "worker", "--include-content", "--json"];
+        let report = world.json(&content);
+        assert!(report["captures"][0]["capture"]["output"].as_str().unwrap().starts_with("the agent\n"));
+    });
+}
+
+#[test]
 fn ended_bindings_count_but_another_terminal_does_not() {
     on_both_engines(|world| {
         worker_shows(world, "one");
@@ -118,13 +142,75 @@ fn ended_bindings_count_but_another_terminal_does_not() {
     });
 }
 
+/// Task `old` with a worker and a manager as older versions knew them, each in a terminal.
+fn legacy(world: &World) {
+    world.json(&["tasks", "--create", "old", "--goal", "g"]);
+    let at = "2026-06-11T11:00:00Z";
+    world.sql(&format!(
+        "insert into workers (id, name, tmux_session, tmux_pane_id, identity_token, cwd, state, created_at, updated_at) \
+         values ('worker-1', 'old-worker', 'codex-old-worker', '%0', 'token-1', '/srv', 'active', '{at}', '{at}'); \
+         insert into managers (id, name, task_id, tmux_session, tmux_pane_id, state, codex_args_json, started_at) \
+         select 'manager-1', 'old-manager', id, 'codex-old-manager', '%1', 'ready', '[]', '{at}' from tasks; \
+         insert into bindings (id, task_id, worker_id, state, created_at) \
+         select 'binding-1', id, 'worker-1', 'active', '{at}' from tasks"
+    ));
+    configure(world, "token-1");
+    panes::show(world, "codex-old-worker", "work");
+    panes::show(world, "codex-old-manager", "manage");
+}
+
+fn configure(world: &World, token: &str) {
+    let dir = world.dir().join(".codex-workers/old-worker");
+    std::fs::create_dir_all(&dir).unwrap();
+    let config = json!({ "name": "old-worker", "tmux_session": "codex-old-worker", "identity_token": token });
+    std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
+}
+
+#[test]
+fn workers_and_managers_of_older_versions() {
+    on_both_engines(|world| {
+        legacy(world);
+        let report = world.json(&["transcript-capture", "old", "--json", "--include-content"]);
+        let (worker, manager) = (&report["captures"][0], &report["captures"][1]);
+        assert_eq!((&worker["binding_id"], &manager["binding_id"]), (&json!("binding-1"), &json!(null)));
+        assert_eq!(worker["capture"]["output"], "work", "as `capture` has it");
+        assert!(manager["capture"]["output"].as_str().unwrap().starts_with("manage\n"));
+        let events = "select type || ' ' || coalesce(worker_id, '-') || ' ' || coalesce(manager_id, '-') from events \
+                      where type like '%captured' order by id";
+        assert_eq!(
+            world.column(events),
+            ["worker_terminal_captured worker-1 -", "manager_terminal_captured - manager-1"]
+        );
+        let captures = "select role || ' ' || coalesce(worker_id, '-') || ' ' || coalesce(manager_id, '-') \
+                        from terminal_captures order by id";
+        assert_eq!(world.column(captures), ["worker worker-1 -", "manager - manager-1"]);
+        assert_eq!(world.scalar("select count(*) from transcript_captures where worker_id = 'worker-1'"), "1");
+        assert_eq!(world.scalar("select last_seen_at from managers"), "2026-06-11T12:00:00Z");
+
+        configure(world, "another");
+        world.sql("update workers set tmux_pane_id = '%7'");
+        world.sql("update managers set tmux_pane_id = '%7'");
+        let ran = world.run(&["transcript-capture", "old"]);
+        insta::assert_snapshot!("transcript_legacy_mismatches", ran.stdout);
+
+        let closed = world.json(&["stop-task", "old", "--stop-worker"]);
+        assert_eq!((&closed["killed_worker"], &closed["killed_manager"]), (&json!(true), &json!(true)));
+        assert_eq!(world.column("select state from workers union all select state from managers"), ["stopped"; 2]);
+        assert_eq!(world.scalar("select state from bindings"), "ended");
+    });
+}
+
 /// Task `demo` with four segments of the worker, the last without text, and one of the manager.
 fn segments(world: &World) {
     world.bind("demo");
     let at = "2026-06-11T11:59:07Z";
     for (number, role) in ["worker", "worker", "manager", "worker", "worker"].iter().enumerate() {
         let number = number + 1;
-        let (text, kind) = if number == 5 { ("null".to_owned(), "metadata") } else { (format!("'text {number}\nb'"), "reset") };
+        let (text, kind) = if number == 5 {
+            ("null".to_owned(), "metadata")
+        } else {
+            (format!("'text {number}\nb'"), "reset")
+        };
         world.sql(&format!(
             "insert into terminal_captures (task_id, role, tmux_session, captured_at, history_lines, content_sha256, \
              byte_count, line_count, classifier_json, source) \
@@ -168,9 +254,7 @@ fn pruning() {
         segments(world);
         let before = world.dump();
         let prune = |options: &[&str]| world.json(&[&["transcript-prune", "demo"], options].concat());
-        let counts = |dry_run: bool, keep: i64, pruned: i64, would: i64| {
-            json!({ "dry_run": dry_run, "keep_latest": keep, "pruned_count": pruned, "would_prune_count": would })
-        };
+        let counts = |dry_run: bool, keep: i64, pruned: i64, would: i64| json!({ "dry_run": dry_run, "keep_latest": keep, "pruned_count": pruned, "would_prune_count": would });
         assert_eq!(prune(&["--keep-latest", "1", "--dry-run"]), counts(true, 1, 0, 2));
         assert_eq!(prune(&[]), counts(false, 20, 0, 0));
         assert_eq!(world.dump(), before);
@@ -180,7 +264,8 @@ fn pruning() {
         let changed = "select count(*) from transcript_segments where retention_class = 'cold' \
                        and segment_kind = 'metadata' and byte_count = 8 and id in (1, 2)";
         assert_eq!(world.scalar(changed), "2");
-        let event = "select task_id || ' ' || payload_json from events where type = 'transcript_segments_pruned'";
+        let event =
+            "select task_id || ' ' || payload_json from events where type = 'transcript_segments_pruned'";
         assert_eq!(world.column(event), [r#"task-demo {"keep_latest":1,"segment_ids":[2,1]}"#]);
         assert_eq!(prune(&["--keep-latest", "0"]), counts(false, 0, 2, 2));
     });

@@ -130,6 +130,22 @@ fn the_planner_uses_the_indexes_for_what_they_are_made() {
     );
     plan("select id from codex_events where session_id = 's' and byte_offset = 5", "conveyor_event_place");
     plan(
+        "select id from codex_events where session_id = 's'
+          and subtype in ('task_started', 'user_message', 'task_complete', 'turn_aborted')
+          and type = 'event_msg' order by id desc limit 1",
+        "conveyor_turns",
+    );
+    plan(
+        "select id from manager_cycles where task_id = 't'
+          and json_extract(status_json, '$.notable_pane_pattern') is not null order by id desc limit 5",
+        "conveyor_divergences",
+    );
+    plan("select max(completed_at) from manager_cycles where task_id = 't'", "conveyor_cycles_ended");
+    plan(
+        "select id from bindings where task_id = 't' order by created_at desc, rowid desc limit 1",
+        "conveyor_bindings_task",
+    );
+    plan(
         "select id from tasks where name = 'n' order by created_at desc, rowid desc limit 1",
         "conveyor_tasks_name",
     );

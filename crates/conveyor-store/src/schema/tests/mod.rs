@@ -3,6 +3,7 @@
 
 mod additions;
 mod creation;
+mod looking;
 mod old_files;
 mod refusal;
 mod repair;

@@ -59,6 +59,7 @@ Example:
   conveyor finish-task demo --stop-worker --stop-manager --capture-transcript-before-stop --path ./ledger.db";
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
+        let state_root = app.state_root();
         let request = Request {
             task: &self.task,
             ending: Ending::Finish,
@@ -69,6 +70,7 @@ Example:
             capture_lines: u32::try_from(self.capture_transcript_lines).unwrap_or(u32::MAX),
             capture_mode: self.capture_transcript_mode,
             require_segment: self.require_transcript_segment,
+            state_root: &state_root,
         };
         let closed = close(app, &self.db, &request)?;
         app.out().json(&closed)

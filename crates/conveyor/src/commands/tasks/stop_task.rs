@@ -39,6 +39,7 @@ Example:
   conveyor stop-task demo --reason 'No longer needed' --stop-worker --path ./ledger.db";
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
+        let state_root = app.state_root();
         let request = Request {
             task: &self.task,
             ending: Ending::Stop,
@@ -49,6 +50,7 @@ Example:
             capture_lines: 200,
             capture_mode: CaptureMode::Segment,
             require_segment: false,
+            state_root: &state_root,
         };
         let closed = close(app, &self.db, &request)?;
         app.out().json(&closed)

@@ -53,6 +53,7 @@ Example:
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
         let mut cx = app.open(&self.db, Access::Write)?;
+        let state_root = app.state_root();
         let request = Request {
             task: &self.task,
             roles: self.role,
@@ -60,6 +61,7 @@ Example:
             lines: u32::try_from(self.lines).unwrap_or(u32::MAX),
             require_segment: self.require_segment,
             include_content: self.include_content,
+            state_root: &state_root,
         };
         let captures = transcripts::capture_all(&mut cx, &request)?;
         if self.json.json { app.out().json(&captures) } else { print(&captures, app.out()) }

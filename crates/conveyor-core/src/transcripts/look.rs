@@ -1,0 +1,111 @@
+//! Looking at the terminal of one side of a task, after proving that it is the registered one.
+
+use std::path::Path;
+
+use conveyor_agents::screen::{self, Activity};
+use conveyor_agents::tmux::{Extent, Target, Tmux, TmuxError};
+use serde_json::{Value, json};
+
+use super::context::{Context, LegacyWorker, Owner};
+use crate::terminal::{self, Subject, SubjectKind};
+use crate::{Cx, Error, Result};
+
+/// What a terminal showed.
+pub(super) struct Seen {
+    pub(super) tmux_session: String,
+    /// Its pane as it is now, else as it is recorded.
+    pub(super) pane_id: Option<String>,
+    pub(super) text: String,
+    /// The part of the text that was on the screen.
+    visible: String,
+}
+
+impl Seen {
+    /// What the screen is taken for, however old it is.
+    pub(super) fn classify(&self) -> Value {
+        let startup = screen::startup(&self.visible);
+        let activity =
+            Activity { status_age_seconds: Some(i64::MAX), busy_wait_seconds: 0, recent_events: 0 };
+        json!({
+            "busy_wait": screen::busy_wait(&self.visible, &activity),
+            "startup": [startup.state.as_str(), startup.reason],
+        })
+    }
+}
+
+/// Looks at the registered terminal.
+///
+/// # Errors
+/// A terminal that is not the registered one, or a failing tmux, ledger or file.
+pub(super) fn look(cx: &mut Cx, state_root: &Path, context: &Context, lines: u32) -> Result<Seen> {
+    let (session, pane_id) = verified(&cx.tmux, context)?;
+    if let Owner::LegacyWorker(worker) = &context.owner {
+        let name = context.side.name.clone();
+        let subject = Subject { name, kind: SubjectKind::Worker(worker.config.clone()) };
+        let captured = terminal::record(cx, state_root, &subject, lines.into())?;
+        return Ok(Seen {
+            tmux_session: session,
+            pane_id: Some(pane_id),
+            text: captured.text,
+            visible: captured.visible,
+        });
+    }
+    // The pane that was proven, not the one that somebody may have opened beside it.
+    let extent = Extent { history_lines: lines, attributes: false };
+    let look = match cx.tmux.look(&Target::Pane(pane_id), extent) {
+        Ok(look) => look,
+        Err(TmuxError::NoSession { .. }) => return Err(refusal(context, &[context.owner.missing()])),
+        Err(error) => return Err(error.into()),
+    };
+    let visible = screen::visible(&look.text, look.pane.height).to_owned();
+    Ok(Seen { tmux_session: session, pane_id: Some(look.pane.id), text: look.text, visible })
+}
+
+/// The terminal's session and first pane, if they are those that are registered.
+fn verified(tmux: &Tmux, context: &Context) -> Result<(String, String)> {
+    let side = &context.side;
+    let mut mismatches = Vec::new();
+    let live = match &side.tmux_session {
+        Some(session) => tmux.first_pane(session)?.map(|pane| (session.clone(), pane)),
+        None => None,
+    };
+    match &live {
+        None => mismatches.push(context.owner.missing()),
+        Some((_, pane)) if side.tmux_pane_id.as_ref().is_some_and(|recorded| recorded != pane) => {
+            mismatches.push(context.owner.other_pane());
+        }
+        Some(_) => {}
+    }
+    if let Owner::LegacyWorker(worker) = &context.owner {
+        mismatches.extend(config_mismatches(context, worker));
+    }
+    live.filter(|_| mismatches.is_empty()).ok_or_else(|| refusal(context, &mismatches))
+}
+
+/// In what the configuration of a legacy worker differs from the ledger.
+fn config_mismatches(context: &Context, worker: &LegacyWorker) -> Vec<&'static str> {
+    let (side, config) = (&context.side, &worker.config);
+    let mut mismatches = Vec::new();
+    match config.text("identity_token") {
+        None => mismatches.push("config_identity_token_missing"),
+        Some(token) if token != worker.identity_token => mismatches.push("identity_token_mismatch"),
+        Some(_) => {}
+    }
+    if side.tmux_session.as_ref() != Some(&config.tmux_session(&side.name)) {
+        mismatches.push("tmux_session_mismatch");
+    }
+    if let (Some(recorded), Some(configured)) = (&side.tmux_pane_id, config.text("tmux_pane_id"))
+        && recorded != configured
+    {
+        mismatches.push("config_pane_mismatch");
+    }
+    mismatches
+}
+
+fn refusal(context: &Context, mismatches: &[&str]) -> Error {
+    Error::OtherTerminal {
+        owner: context.owner.title(),
+        name: context.side.name.clone(),
+        mismatches: mismatches.join(", "),
+    }
+}

@@ -1,0 +1,344 @@
+//! Sending a text to a terminal: `session-nudge` and `nudge`.
+
+use conveyor_agents::tmux::PaneFacts;
+use conveyor_model::{DeliveryPurpose, DeliveryStage};
+use conveyor_store::deliveries;
+use serde_json::{Value, json};
+
+use super::agent::{Agent, Sources};
+use super::journal::{self, Entry};
+use super::pane::Pane;
+use super::session::{Assessed, Ids, Live, Patience, assess, outcome_of};
+use super::typist::{Care, Typed, Typist, check_text};
+use super::verdict::Refusal;
+use super::{Delivery, Guard, NotReady, Sent};
+use crate::legacy::{Place, append_event, tmux_session_of};
+use crate::terminal::{self, SubjectKind};
+use crate::{Cx, Error, Result, fault};
+
+/// A text for a session.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The session or worker.
+    pub name: &'a str,
+    /// The text; empty means Enter alone.
+    pub text: &'a str,
+    /// Send nothing.
+    pub dry_run: bool,
+    /// How careful to be.
+    pub guard: Guard,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Nudged {
+    /// The result.
+    pub sent: Sent,
+    /// Set when the text was typed and its arrival not proven.
+    pub unconfirmed: Option<Error>,
+}
+
+/// What `nudge` did.
+#[derive(Debug)]
+pub enum Reached {
+    /// A legacy worker; the inner value as in [`Nudged::unconfirmed`].
+    Worker(Option<Error>),
+    /// A registered session.
+    Session(Nudged),
+}
+
+/// Sends a text to a registered session's terminal.
+///
+/// # Errors
+/// An unknown session, one without a running terminal, a text that cannot be typed, a terminal
+/// that does not take a message now ([`Error::TargetNotReady`]); each is recorded.
+pub fn session(cx: &mut Cx, request: &Request<'_>) -> Result<Nudged> {
+    check(request)?;
+    send(cx, request, Some("session_nudge"))
+}
+
+/// Sends a text to a legacy worker, or to the session of that name.
+///
+/// # Errors
+/// As [`session`]; when there is neither, one error that says so.
+pub fn by_name(place: &mut Place, request: &Request<'_>) -> Result<Reached> {
+    check(request)?;
+    match terminal::resolve(place, request.name) {
+        Ok(subject) if matches!(subject.kind, SubjectKind::Worker(_)) => {
+            return to_worker(place, request).map(Reached::Worker);
+        }
+        Ok(_) | Err(Error::UnknownWorker(_)) => {}
+        Err(error) => return Err(error),
+    }
+    let sent = send(place.cx()?, request, None);
+    sent.map(Reached::Session).map_err(|error| match error {
+        Error::TargetNotReady(_) | Error::Unconfirmed { .. } | Error::Store(_) => error,
+        error => Error::NobodyToNudge { name: request.name.to_owned(), reason: error.to_string() },
+    })
+}
+
+fn check(request: &Request<'_>) -> Result<()> {
+    let Guard { strict, force, .. } = request.guard;
+    if !strict || request.dry_run {
+        return Ok(());
+    }
+    if request.text.is_empty() && !force {
+        return Err(Error::invalid(
+            "an empty text would press Enter alone, which may confirm whatever the terminal asks: give --force if \
+             that is meant",
+        ));
+    }
+    check_text(request.text)
+}
+
+/// Sends, and records what came of it.
+fn send(cx: &mut Cx, request: &Request<'_>, telemetry: Option<&str>) -> Result<Nudged> {
+    let mut live = match Live::find(cx, request.name, request.guard) {
+        Ok(live) => live,
+        Err(error) => return Err(record_failure(cx, request, telemetry, error)?),
+    };
+    let outcome = send_to(cx, request, &mut live);
+    let (error, forced, delivery) = match &outcome {
+        Ok(nudged) => (nudged.unconfirmed.as_ref(), nudged.sent.forced.as_ref(), nudged.sent.delivery.as_ref()),
+        Err(error) => (Some(error), None, None),
+    };
+    // A success without telemetry is still an event; failures of `nudge` are no facts about a session.
+    let refused = matches!(error, Some(Error::TargetNotReady(_) | Error::Unconfirmed { .. }));
+    if telemetry.is_some() || error.is_none() || refused {
+        let mut facts = facts(request);
+        if let Some(refusal) = forced {
+            facts["forced"] = true.into();
+            facts["guard"] = json!(refusal);
+        }
+        if let Some(delivery) = delivery {
+            facts["delivery_id"] = json!(delivery.delivery_id);
+            facts["stage"] = delivery.stage.into();
+        }
+        let entry = entry(request, telemetry, Some(&live), facts, error);
+        cx.db.write(|tx| journal::write(tx, &entry))?;
+    }
+    outcome
+}
+
+fn facts(request: &Request<'_>) -> Value {
+    json!({ "text_length": request.text.encode_utf16().count() })
+}
+
+fn entry<'a>(
+    request: &Request<'a>,
+    telemetry: Option<&'a str>,
+    live: Option<&'a Live>,
+    facts: Value,
+    error: Option<&'a Error>,
+) -> Entry<'a> {
+    Entry {
+        event: "session_nudged",
+        telemetry,
+        session: live.map(|live| &live.session),
+        name: request.name,
+        dry_run: request.dry_run,
+        key: None,
+        facts,
+        error,
+    }
+}
+
+/// Records a failure before anything about the session was known; gives it back.
+fn record_failure(
+    cx: &mut Cx,
+    request: &Request<'_>,
+    telemetry: Option<&str>,
+    error: Error,
+) -> Result<Error> {
+    if telemetry.is_some() && !matches!(error, Error::Store(_)) {
+        let session = cx.db.read(|tx| conveyor_store::sessions::by_name(tx, request.name))?;
+        let mut entry = entry(request, telemetry, None, facts(request), Some(&error));
+        entry.session = session.as_ref();
+        cx.db.write(|tx| journal::write(tx, &entry))?;
+    }
+    Ok(error)
+}
+
+fn send_to(cx: &mut Cx, request: &Request<'_>, live: &mut Live) -> Result<Nudged> {
+    let mut sent = Sent {
+        delivery: None,
+        dry_run: request.dry_run,
+        forced: None,
+        session: live.session.name.clone(),
+        side_effect_completed: false,
+        side_effect_started: false,
+        target: live.pane.name(),
+        text: request.text.to_owned(),
+        time: cx.now().to_ms_text(),
+    };
+    if request.dry_run {
+        return Ok(Nudged { sent, unconfirmed: None });
+    }
+    live.require_running()?;
+    if request.guard.strict {
+        let typed = guarded(cx, request, live, &mut sent)?;
+        sent.side_effect_completed = typed;
+    } else {
+        let typist = live.typist(request.text);
+        typist.load()?;
+        typist.type_blindly()?;
+        sent.side_effect_completed = true;
+    }
+    sent.side_effect_started = true;
+    let reason = sent.delivery.as_ref().and_then(|delivery| delivery.reason);
+    let unconfirmed = reason.filter(|_| !request.guard.force).map(|reason| Error::Unconfirmed {
+        name: request.name.to_owned(),
+        reason,
+    });
+    Ok(Nudged { sent, unconfirmed })
+}
+
+/// Types under the guard. Gives whether Enter was pressed.
+fn guarded(cx: &mut Cx, request: &Request<'_>, live: &mut Live, sent: &mut Sent) -> Result<bool> {
+    let Guard { force, .. } = request.guard;
+    let Assessed { facts, evidence, refusal } = live.assess(request.text, Patience::Wait)?;
+    let state = evidence.activity.state;
+    cx.db.write(|tx| live.record_state(tx, &evidence.activity))?;
+    let in_the_way = live.clear_the_way(cx, &evidence.composer, force)?;
+    let refusal = refusal.or(in_the_way);
+    if let Some(refusal) = &refusal
+        && !force
+    {
+        return Err(live.not_ready(refusal.clone(), state));
+    }
+    let mark = live.agent.mark();
+    let lease_by = format!("session-nudge-{}", std::process::id());
+    let ids = Ids {
+        task_id: None,
+        notification_id: None,
+        command_id: None,
+        attempt_id: None,
+        purpose: DeliveryPurpose::Nudge,
+        lease_by: &lease_by,
+    };
+    let delivery_id = cx.db.write(|tx| live.begin(tx, request.text, mark, &facts, &ids))?;
+    if delivery_id.is_none() && !force {
+        return Err(live.not_ready(raced(), state));
+    }
+    fault::point("nudge.begun");
+    let care = if refusal.is_some() { Care::Forced } else { Care::Guarded };
+    let typed = type_text(live, request.text, mark, care);
+    fault::point("nudge.typed");
+    if let Some(id) = &delivery_id {
+        let outcome = match &typed {
+            Ok(typed) => outcome_of(typed),
+            Err(_) => super::session::failed("not_sent"),
+        };
+        cx.db.write(|tx| deliveries::settle(tx, id, DeliveryStage::Sending, &outcome))?;
+    }
+    let typed = typed?;
+    sent.forced = refusal;
+    sent.delivery = Some(delivery(delivery_id, &typed));
+    Ok(has_entered(&typed))
+}
+
+fn type_text(live: &mut Live, text: &str, mark: super::agent::Mark, care: Care) -> Result<Typed> {
+    let Live { session, pane, agent } = live;
+    let typist = Typist { pane, buffer: format!("workerctl-session-{}", session.name), text };
+    typist.load()?;
+    typist.type_and_prove(agent, mark, care)
+}
+
+fn has_entered(typed: &Typed) -> bool {
+    !matches!(typed, Typed::Unconfirmed { reason: "paste_not_visible" | "state_changed" })
+}
+
+fn raced() -> Refusal {
+    let detail = "another message is being typed just now".to_owned();
+    Refusal { detail, reason: "order", rule: 0, verdict: super::verdict::Grade::Unsafe }
+}
+
+/// What is told of a delivery.
+pub(crate) fn delivery(delivery_id: Option<String>, typed: &Typed) -> Delivery {
+    match typed {
+        Typed::Seen { turn_id, .. } => Delivery {
+            delivery_id,
+            reason: None,
+            stage: DeliveryStage::Seen.as_str(),
+            turn_id: turn_id.clone(),
+        },
+        Typed::Unconfirmed { reason } => Delivery {
+            delivery_id,
+            reason: Some(reason),
+            stage: DeliveryStage::Unknown.as_str(),
+            turn_id: None,
+        },
+    }
+}
+
+/// The terminal of a legacy worker, and what is known of its agent: as much as a session says that
+/// is registered for the same terminal.
+pub(super) fn worker(place: &mut Place, name: &str, guard: Guard) -> (Pane, Agent) {
+    let tmux_session = tmux_session_of(name);
+    let base = place.root().to_owned();
+    let sources = place.look(|tx| {
+        let session = conveyor_store::sessions::by_name(tx, name)?;
+        match session.filter(|session| session.tmux() == Some(tmux_session.as_str())) {
+            Some(session) => Sources::of(tx, &session, &base).map(Some),
+            None => Ok(None),
+        }
+    });
+    let agent = sources.flatten().unwrap_or_else(Sources::none).ask(guard.native);
+    let pane = Pane { tmux: place.tmux().clone(), session: tmux_session, pane_id: None, pid: None };
+    (pane, agent)
+}
+
+/// Makes sure that a legacy worker's terminal is there.
+pub(super) fn require_worker(pane: &Pane, name: &str) -> Result<()> {
+    if pane.tmux.has_session(&pane.session)? {
+        return Ok(());
+    }
+    Err(Error::TerminalNotRunning { name: name.to_owned(), tmux_session: pane.session.clone() })
+}
+
+fn to_worker(place: &mut Place, request: &Request<'_>) -> Result<Option<Error>> {
+    let (pane, mut agent) = worker(place, request.name, request.guard);
+    if request.dry_run {
+        return Ok(None);
+    }
+    require_worker(&pane, request.name)?;
+    let typed = type_to_worker(&pane, &mut agent, request)?;
+    append_event(place.root(), request.name, place.now(), "nudge", json!({ "message": request.text }))?;
+    Ok(match typed {
+        Some(Typed::Unconfirmed { reason }) if !request.guard.force => {
+            Some(Error::Unconfirmed { name: request.name.to_owned(), reason })
+        }
+        _ => None,
+    })
+}
+
+/// Types a text into a legacy worker's terminal; `None` when no proof was asked for.
+pub(super) fn type_to_worker(
+    pane: &Pane,
+    agent: &mut Agent,
+    request: &Request<'_>,
+) -> Result<Option<Typed>> {
+    let typist = Typist { pane, buffer: format!("workerctl-{}", request.name), text: request.text };
+    if !request.guard.strict {
+        typist.load()?;
+        typist.type_blindly()?;
+        return Ok(None);
+    }
+    let Assessed { evidence, refusal, .. } = assess(pane, agent, request.text, Patience::Wait)?;
+    let care = match refusal {
+        None => Care::Guarded,
+        Some(_) if request.guard.force => Care::Forced,
+        Some(refusal) => {
+            let state = evidence.activity.state.as_str();
+            let object = NotReady::new(refusal, request.name, state, pane.name());
+            return Err(Error::TargetNotReady(Box::new(object)));
+        }
+    };
+    let mark = agent.mark();
+    typist.load()?;
+    typist.type_and_prove(agent, mark, care).map(Some)
+}
+
+/// Used by the kind of facts that a pane's own address needs.
+#[allow(dead_code)]
+fn _facts(_: &PaneFacts) {}

@@ -1,0 +1,227 @@
+//! A registered session whose terminal is to be typed into: what is needed for that, and the record
+//! of what came of it.
+
+use conveyor_agents::screen::Composer;
+use conveyor_agents::tmux::PaneFacts;
+use conveyor_model::records::Session;
+use conveyor_model::{Adapter, AgentState, DeliveryPurpose, DeliveryStage};
+use conveyor_store::deliveries::{self, InFlight, NewDelivery, Outcome};
+use conveyor_store::session_states::{self, Found as FoundState};
+use conveyor_store::{Tx, sessions};
+use serde_json::{Value, json};
+
+use super::agent::{Agent, Found, Mark, Sources};
+use super::pane::Pane;
+use super::record::normalised;
+use super::typist::{Typed, Typist, check_lines};
+use super::verdict::{self, Activity, Evidence, Grade, Refusal};
+use super::{Guard, NotReady};
+use crate::{Cx, Error, Result, digest};
+
+/// A session with its terminal and the sources about its agent.
+pub(crate) struct Live {
+    pub(crate) session: Session,
+    pub(crate) pane: Pane,
+    pub(crate) agent: Agent,
+}
+
+/// A look at a terminal: what it told, and what speaks against typing.
+pub(crate) struct Assessed {
+    pub(crate) facts: PaneFacts,
+    pub(crate) evidence: Evidence,
+    pub(crate) refusal: Option<Refusal>,
+}
+
+/// How long to wait for an agent that has just written something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Until it has been quiet for long enough.
+    Wait,
+    /// Not at all: others wait for us.
+    None,
+}
+
+impl Live {
+    /// The session of this name.
+    pub(crate) fn find(cx: &mut Cx, name: &str, guard: Guard) -> Result<Self> {
+        let (base, tmux) = (cx.cwd.clone(), cx.tmux.clone());
+        let (session, pane, sources) = cx.db.read(|tx| {
+            let session =
+                sessions::by_name(tx, name)?.ok_or_else(|| Error::UnknownSession(name.to_owned()))?;
+            let pane = Pane::of(tx, &session, &tmux)?;
+            let sources = Sources::of(tx, &session, &base)?;
+            Ok::<_, Error>((session, pane, sources))
+        })?;
+        let pane = pane.ok_or_else(|| Error::NoTerminalOfSession(name.to_owned()))?;
+        Ok(Self { session, pane, agent: sources.ask(guard.native) })
+    }
+
+    /// Makes sure that its terminal is there.
+    pub(crate) fn require_running(&self) -> Result<()> {
+        if self.pane.tmux.has_session(&self.pane.session)? {
+            return Ok(());
+        }
+        Err(Error::TerminalNotRunning {
+            name: self.session.name.clone(),
+            tmux_session: self.pane.session.clone(),
+        })
+    }
+
+    /// Looks at everything that a verdict needs.
+    pub(crate) fn assess(&mut self, text: &str, patience: Patience) -> Result<Assessed> {
+        assess(&self.pane, &mut self.agent, text, patience)
+    }
+
+    /// What is recorded about the agent's state.
+    pub(crate) fn record_state(&self, tx: &mut Tx<'_>, activity: &Activity) -> Result<()> {
+        self.agent.record_address(tx, &self.session.id)?;
+        let found = FoundState {
+            session_id: &self.session.id,
+            state: activity.state,
+            confidence: activity.confidence,
+            adapter: Adapter::Codex,
+            incarnation: self.agent.sources.thread_id.as_deref(),
+            winner: &activity.source,
+            detail: json!({ "quiet": activity.quiet }),
+        };
+        Ok(session_states::record(tx, &found)?)
+    }
+
+    /// A typist for a text.
+    pub(crate) fn typist<'a>(&'a self, text: &'a str) -> Typist<'a> {
+        Typist { pane: &self.pane, buffer: format!("workerctl-session-{}", self.session.name), text }
+    }
+
+    /// The refusal as an error.
+    pub(crate) fn not_ready(&self, refusal: Refusal, state: AgentState) -> Error {
+        let object = NotReady::new(refusal, &self.session.name, state.as_str(), self.pane.name());
+        Error::TargetNotReady(Box::new(object))
+    }
+
+    /// Finds out what became of an earlier message to this session whose fate is open, so that it
+    /// blocks nobody any longer than it must. Gives what still stands in the way.
+    pub(crate) fn clear_the_way(
+        &mut self,
+        cx: &mut Cx,
+        composer: &Composer,
+        force: bool,
+    ) -> Result<Option<Refusal>> {
+        let session_id = self.session.id.clone();
+        let Some(earlier) = cx.db.read(|tx| deliveries::in_flight_to(tx, &session_id))? else {
+            return Ok(None);
+        };
+        // A dispatcher's message is settled with its command, by a dispatcher.
+        let others = earlier.command_id.is_some() || earlier.notification_id.is_some();
+        if others || !(earlier.lapsed || earlier.stage == DeliveryStage::Unknown) {
+            return Ok(Some(in_the_way(&earlier)));
+        }
+        let outcome = match find_again(&mut self.agent, &earlier) {
+            Found::Seen { turn_id, via } => seen(turn_id.as_deref(), via),
+            // Neither in the agent's record nor in the composer: it is nowhere.
+            Found::Absent if *composer == Composer::Empty => failed("proven_absent"),
+            _ if force => failed("superseded"),
+            _ => return Ok(Some(in_the_way(&earlier))),
+        };
+        cx.db.write(|tx| deliveries::settle(tx, &earlier.id, earlier.stage, &outcome))?;
+        Ok(None)
+    }
+
+    /// Records that a text is being typed, before its first byte. `None`: another is in flight.
+    pub(crate) fn begin(
+        &self,
+        tx: &mut Tx<'_>,
+        text: &str,
+        mark: Mark,
+        facts: &PaneFacts,
+        ids: &Ids<'_>,
+    ) -> Result<Option<String>> {
+        let new = NewDelivery {
+            session_id: &self.session.id,
+            task_id: ids.task_id,
+            notification_id: ids.notification_id,
+            command_id: ids.command_id,
+            attempt_id: ids.attempt_id,
+            purpose: ids.purpose,
+            incarnation: &format!("{}:{}", facts.id, facts.pid),
+            body_sha256: &digest::of(text.as_bytes()),
+            body_bytes: text.len(),
+            external: json!({
+                "since_ms": mark.at_ms,
+                "rollout_offset": mark.offset,
+                "text_sha256": digest::of(normalised(text).as_bytes()),
+            }),
+            lease_by: ids.lease_by,
+        };
+        Ok(deliveries::begin_typing(tx, &new)?)
+    }
+}
+
+/// What a delivery belongs to.
+pub(crate) struct Ids<'a> {
+    pub(crate) task_id: Option<&'a str>,
+    pub(crate) notification_id: Option<i64>,
+    pub(crate) command_id: Option<&'a str>,
+    pub(crate) attempt_id: Option<i64>,
+    pub(crate) purpose: DeliveryPurpose,
+    pub(crate) lease_by: &'a str,
+}
+
+/// Looks at everything that a verdict needs, and judges.
+pub(crate) fn assess(pane: &Pane, agent: &mut Agent, text: &str, patience: Patience) -> Result<Assessed> {
+    let asked = match patience {
+        Patience::Wait => agent.look_patiently(),
+        Patience::None => agent.look(),
+    };
+    let (facts, evidence) = pane.examine(asked)?;
+    let refusal = verdict::judge(&evidence).or_else(|| check_lines(text, &facts));
+    Ok(Assessed { facts, evidence, refusal })
+}
+
+fn in_the_way(earlier: &InFlight) -> Refusal {
+    let detail = if earlier.stage == DeliveryStage::Sending && !earlier.lapsed {
+        format!("another message is being typed just now (delivery {})", earlier.id)
+    } else {
+        format!("what became of an earlier message is not known (delivery {})", earlier.id)
+    };
+    // No rule about the terminal, but the lock on it.
+    Refusal { detail, reason: "order", rule: 0, verdict: Grade::Unsafe }
+}
+
+/// Looks for a typed message of which only the digest is known.
+pub(crate) fn find_again(agent: &mut Agent, earlier: &InFlight) -> Found {
+    let number = |key: &str| earlier.external.get(key).and_then(Value::as_i64);
+    let wanted = earlier.external.get("text_sha256").and_then(Value::as_str);
+    let (Some(at_ms), Some(offset), Some(wanted)) = (number("since_ms"), number("rollout_offset"), wanted) else {
+        return Found::Unclear;
+    };
+    let mark = Mark { at_ms, offset: u64::try_from(offset).unwrap_or(0) };
+    agent.find(mark, &|text| digest::of(text.as_bytes()) == wanted)
+}
+
+/// The outcome of a message that is in the agent's own record.
+pub(crate) fn seen(turn_id: Option<&str>, via: &'static str) -> Outcome<'static> {
+    let proof = json!({ "kind": via, "ref": turn_id, "stage": DeliveryStage::Seen });
+    Outcome { stage: DeliveryStage::Seen, reason: None, error: None, proof }
+}
+
+/// The outcome of a message that did not arrive.
+pub(crate) fn failed(reason: &'static str) -> Outcome<'static> {
+    Outcome { stage: DeliveryStage::Failed, reason: Some(reason), error: None, proof: Value::Null }
+}
+
+/// What is told of a text that may stand in the composer.
+pub(crate) const UNPROVEN: &str =
+    "the text was typed, but no turn that begins with it was seen; it may still stand in the composer";
+
+/// The outcome of typing.
+pub(crate) fn outcome_of(typed: &Typed) -> Outcome<'static> {
+    match typed {
+        Typed::Seen { turn_id, via } => seen(turn_id.as_deref(), via),
+        Typed::Unconfirmed { reason } => Outcome {
+            stage: DeliveryStage::Unknown,
+            reason: Some(reason),
+            error: Some(UNPROVEN),
+            proof: Value::Null,
+        },
+    }
+}
