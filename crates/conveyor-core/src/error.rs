@@ -12,6 +12,7 @@ use conveyor_model::shell::quote;
 use conveyor_store::StoreError;
 
 use crate::ingest::IngestError;
+use crate::typing::NotReady;
 
 /// A failed operation.
 #[derive(Debug, thiserror::Error)]
@@ -194,6 +195,31 @@ pub enum Error {
         /// What the system said.
         reason: std::io::Error,
     },
+    /// A terminal does not take a message now; nothing was sent.
+    #[error("{0}")]
+    TargetNotReady(Box<NotReady>),
+    /// A text was typed, and its arrival was not proven in time.
+    #[error("the text was typed to {name:?}, but no turn that begins with it was seen ({reason})")]
+    Unconfirmed {
+        /// The session or worker.
+        name: String,
+        /// What is missing.
+        reason: &'static str,
+    },
+    /// A session that is not in a terminal.
+    #[error("session {0:?} has no tmux session: it was probably registered outside tmux")]
+    NoTerminalOfSession(String),
+    /// Neither a worker nor a usable session has this name.
+    #[error("neither a worker nor a usable session is called {name:?} ({reason})")]
+    NobodyToNudge {
+        /// The name.
+        name: String,
+        /// What is wrong with the session.
+        reason: String,
+    },
+    /// There is no legacy worker of this name.
+    #[error("there is no worker called {0:?}")]
+    NoWorker(String),
     /// A rule about given values is broken; the text names the value and the rule.
     #[error("{0}")]
     Invalid(String),
@@ -244,6 +270,26 @@ impl Error {
                 "see `conveyor list` for the workers of the state root, `conveyor sessions --state all` for \
                  sessions"
                     .into()
+            }
+            Self::TargetNotReady(refused) => refused.hint.into(),
+            Self::Unconfirmed { .. } => {
+                "look into its terminal before you send it again; the text may still stand in the composer"
+                    .into()
+            }
+            Self::NoTerminalOfSession(name) => {
+                format!(
+                    "send it a message with `conveyor enqueue-nudge-worker`, or register {} with --tmux-session",
+                    quote(name)
+                )
+            }
+            Self::NobodyToNudge { name, .. } => {
+                format!("see `conveyor sessions`, then `conveyor session-nudge {} …`", quote(name))
+            }
+            Self::NoWorker(name) => {
+                format!(
+                    "a registered session is interrupted with `conveyor session-interrupt {}`",
+                    quote(name)
+                )
             }
             Self::NoTmuxSession(_) => "register the session again with its --tmux-session".into(),
             Self::TerminalNotRunning { .. } => "start it again, or see `tmux list-sessions`".into(),
@@ -300,6 +346,11 @@ impl Error {
             Self::TurnNotEnded { .. } => "turn_not_ended",
             Self::NotClosed { .. } => "not_closed",
             Self::File { .. } => "file",
+            Self::TargetNotReady(_) => "target_not_ready",
+            Self::Unconfirmed { .. } => "unconfirmed",
+            Self::NoTerminalOfSession(_) => "no_terminal_of_session",
+            Self::NobodyToNudge { .. } => "nobody_to_nudge",
+            Self::NoWorker(_) => "no_worker",
             Self::Invalid(_) => "invalid",
         }
     }
@@ -309,6 +360,8 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NotClosed { .. } => 1,
+            Self::TargetNotReady(_) => 3,
+            Self::Unconfirmed { .. } => 4,
             _ => 2,
         }
     }
@@ -330,6 +383,12 @@ impl Error {
             | Self::SessionBound { .. }
             | Self::NothingToUnbind(_)
             | Self::TaskClosed { .. } => "TaskLifecycleError",
+            Self::TargetNotReady(_) => "TargetNotReady",
+            Self::Unconfirmed { .. } => "Unconfirmed",
+            Self::NoTerminalOfSession(_)
+            | Self::NobodyToNudge { .. }
+            | Self::NoWorker(_)
+            | Self::TerminalNotRunning { .. } => "WorkerError",
             Self::NotAcknowledged(_)
             | Self::NoTerminal { .. }
             | Self::OtherTerminal { .. }

@@ -36,6 +36,7 @@ pub mod tail;
 pub mod tasks;
 pub mod terminal;
 pub mod transcripts;
+pub mod typing;
 
 pub use conveyor_agents::tmux::{ServerChoice, Tmux};
 pub use cx::{Cx, RandomIds, SystemClock};

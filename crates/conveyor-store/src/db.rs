@@ -199,9 +199,8 @@ impl Db {
 fn connect(location: &Location, access: Access, options: &OpenOptions) -> Result<Connection, StoreError> {
     match location {
         Location::File(path) => SqliteConnection::open(path, access, options).map(Connection::Sqlite),
-        Location::Server(url) => {
-            PgConnection::open(url, location.to_string(), access, options).map(|c| Connection::Postgres(Box::new(c)))
-        }
+        Location::Server(url) => PgConnection::open(url, location.to_string(), access, options)
+            .map(|c| Connection::Postgres(Box::new(c))),
     }
 }
 

@@ -24,8 +24,8 @@ pub(super) struct Effects {
 pub(super) fn terminals(tx: &mut Tx<'_>, request: &Request<'_>, task: &Task) -> Result<Vec<Context>> {
     let mut terminals = Vec::new();
     for role in wanted(request) {
-        let Some(context) =
-            find_context(tx, request.state_root, task, role)?.filter(|context| context.side.tmux_session.is_some())
+        let Some(context) = find_context(tx, request.state_root, task, role)?
+            .filter(|context| context.side.tmux_session.is_some())
         else {
             continue;
         };

@@ -1,9 +1,8 @@
 //! Sending a text to a terminal: `session-nudge` and `nudge`.
 
-use conveyor_agents::tmux::PaneFacts;
 use conveyor_model::{DeliveryPurpose, DeliveryStage};
 use conveyor_store::deliveries;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::agent::{Agent, Sources};
 use super::journal::{self, Entry};
@@ -99,7 +98,9 @@ fn send(cx: &mut Cx, request: &Request<'_>, telemetry: Option<&str>) -> Result<N
     };
     let outcome = send_to(cx, request, &mut live);
     let (error, forced, delivery) = match &outcome {
-        Ok(nudged) => (nudged.unconfirmed.as_ref(), nudged.sent.forced.as_ref(), nudged.sent.delivery.as_ref()),
+        Ok(nudged) => {
+            (nudged.unconfirmed.as_ref(), nudged.sent.forced.as_ref(), nudged.sent.delivery.as_ref())
+        }
         Err(error) => (Some(error), None, None),
     };
     // A success without telemetry is still an event; failures of `nudge` are no facts about a session.
@@ -159,7 +160,7 @@ fn record_failure(
     Ok(error)
 }
 
-fn send_to(cx: &mut Cx, request: &Request<'_>, live: &mut Live) -> Result<Nudged> {
+pub(super) fn send_to(cx: &mut Cx, request: &Request<'_>, live: &mut Live) -> Result<Nudged> {
     let mut sent = Sent {
         delivery: None,
         dry_run: request.dry_run,
@@ -186,10 +187,9 @@ fn send_to(cx: &mut Cx, request: &Request<'_>, live: &mut Live) -> Result<Nudged
     }
     sent.side_effect_started = true;
     let reason = sent.delivery.as_ref().and_then(|delivery| delivery.reason);
-    let unconfirmed = reason.filter(|_| !request.guard.force).map(|reason| Error::Unconfirmed {
-        name: request.name.to_owned(),
-        reason,
-    });
+    let unconfirmed = reason
+        .filter(|_| !request.guard.force)
+        .map(|reason| Error::Unconfirmed { name: request.name.to_owned(), reason });
     Ok(Nudged { sent, unconfirmed })
 }
 
@@ -302,9 +302,15 @@ fn to_worker(place: &mut Place, request: &Request<'_>) -> Result<Option<Error>> 
         return Ok(None);
     }
     require_worker(&pane, request.name)?;
-    let typed = type_to_worker(&pane, &mut agent, request)?;
-    append_event(place.root(), request.name, place.now(), "nudge", json!({ "message": request.text }))?;
-    Ok(match typed {
+    let unconfirmed = tell_worker(&pane, &mut agent, request)?;
+    log_event(place, request.name, "nudge", json!({ "message": request.text }))?;
+    Ok(unconfirmed)
+}
+
+/// Types a text into a legacy worker's terminal; gives what is to be said when it is not proven to
+/// have arrived.
+pub(super) fn tell_worker(pane: &Pane, agent: &mut Agent, request: &Request<'_>) -> Result<Option<Error>> {
+    Ok(match type_to_worker(pane, agent, request)? {
         Some(Typed::Unconfirmed { reason }) if !request.guard.force => {
             Some(Error::Unconfirmed { name: request.name.to_owned(), reason })
         }
@@ -312,12 +318,16 @@ fn to_worker(place: &mut Place, request: &Request<'_>) -> Result<Option<Error>> 
     })
 }
 
+/// Appends an event to the log of a legacy worker.
+pub(super) fn log_event(place: &Place, name: &str, kind: &str, mut facts: Value) -> Result<()> {
+    facts["time"] = place.now().to_s_text().into();
+    facts["type"] = kind.into();
+    let path = place.root().join(name).join("events.jsonl");
+    append_event(&path, facts.as_object().unwrap_or(&Map::new()))
+}
+
 /// Types a text into a legacy worker's terminal; `None` when no proof was asked for.
-pub(super) fn type_to_worker(
-    pane: &Pane,
-    agent: &mut Agent,
-    request: &Request<'_>,
-) -> Result<Option<Typed>> {
+fn type_to_worker(pane: &Pane, agent: &mut Agent, request: &Request<'_>) -> Result<Option<Typed>> {
     let typist = Typist { pane, buffer: format!("workerctl-{}", request.name), text: request.text };
     if !request.guard.strict {
         typist.load()?;
@@ -338,7 +348,3 @@ pub(super) fn type_to_worker(
     typist.load()?;
     typist.type_and_prove(agent, mark, care).map(Some)
 }
-
-/// Used by the kind of facts that a pane's own address needs.
-#[allow(dead_code)]
-fn _facts(_: &PaneFacts) {}

@@ -80,7 +80,8 @@ impl Pane {
         let second = self.look()?;
         let address = self.address(&second.pane)?;
         let both = (composer(&first), composer(&second));
-        let agreed = if both.0 == both.1 && first.pane.id == second.pane.id { both.1 } else { Composer::Unknown };
+        let agreed =
+            if both.0 == both.1 && first.pane.id == second.pane.id { both.1 } else { Composer::Unknown };
         let mut evidence = evidence(&second, address, asked);
         evidence.composer = agreed;
         Ok((second.pane, evidence))

@@ -90,7 +90,9 @@ fn told(event: &Event<'_>) -> Option<Told> {
     let text = match event.subtype {
         Some("user_message") => payload.get("message")?.as_str()?.to_owned(),
         _ => {
-            let item = payload.get("item").filter(|item| item.get("type").is_some_and(|kind| kind == "UserMessage"))?;
+            let item = payload
+                .get("item")
+                .filter(|item| item.get("type").is_some_and(|kind| kind == "UserMessage"))?;
             let parts = item.get("content")?.as_array()?.iter();
             parts.filter_map(|part| part.get("text")?.as_str()).collect::<Vec<_>>().join("")
         }
@@ -118,7 +120,9 @@ mod tests {
     }
 
     fn line(kind: &str, more: &str) -> String {
-        format!("{{\"timestamp\":\"2026-11-23T15:32:23.500Z\",\"type\":\"event_msg\",\"payload\":{{\"type\":\"{kind}\"{more}}}}}\n")
+        format!(
+            "{{\"timestamp\":\"2026-11-23T15:32:23.500Z\",\"type\":\"event_msg\",\"payload\":{{\"type\":\"{kind}\"{more}}}}}\n"
+        )
     }
 
     #[test]
@@ -154,7 +158,10 @@ mod tests {
             "item_completed",
             ",\"turn_id\":\"t\",\"item\":{\"type\":\"UserMessage\",\"content\":[{\"type\":\"text\",\"text\":\"go  on\"}]}",
         );
-        let other = line("item_completed", ",\"item\":{\"type\":\"AgentMessage\",\"content\":[{\"text\":\"go on\"}]}");
+        let other = line(
+            "item_completed",
+            ",\"item\":{\"type\":\"AgentMessage\",\"content\":[{\"text\":\"go on\"}]}",
+        );
         let is_it = |told: &Told| normalised(&told.text) == "go on";
         for (layout, turn) in [(old, None), (new, Some("t".to_owned()))] {
             let file = file(&[other.clone(), layout]);

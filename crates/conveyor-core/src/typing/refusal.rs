@@ -53,7 +53,10 @@ impl fmt::Display for NotReady {
 }
 
 fn waiting_helps(guard: &Refusal) -> bool {
-    matches!(guard.reason, "busy" | "waiting_approval" | "waiting_input" | "dialog" | "human_active" | "usage_limited")
+    matches!(
+        guard.reason,
+        "busy" | "waiting_approval" | "waiting_input" | "dialog" | "human_active" | "usage_limited"
+    )
 }
 
 fn hint(guard: &Refusal) -> &'static str {
@@ -65,7 +68,9 @@ fn hint(guard: &Refusal) -> &'static str {
         "shell" | "gone" => "start the agent again",
         "replaced" => "register the session again",
         "pane_in_mode" => "leave the mode in its terminal first (q)",
-        "order" => "look into its terminal whether the text stands in the composer; --force types all the same",
+        "order" => {
+            "look into its terminal whether the text stands in the composer; --force types all the same"
+        }
         "usage_limited" => "wait until the quota is renewed",
         _ if guard.verdict == Grade::Unproven => {
             "--force types all the same; CONVEYOR_TYPING_GUARD=off does without proofs"

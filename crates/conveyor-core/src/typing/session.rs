@@ -191,7 +191,8 @@ fn in_the_way(earlier: &InFlight) -> Refusal {
 pub(crate) fn find_again(agent: &mut Agent, earlier: &InFlight) -> Found {
     let number = |key: &str| earlier.external.get(key).and_then(Value::as_i64);
     let wanted = earlier.external.get("text_sha256").and_then(Value::as_str);
-    let (Some(at_ms), Some(offset), Some(wanted)) = (number("since_ms"), number("rollout_offset"), wanted) else {
+    let (Some(at_ms), Some(offset), Some(wanted)) = (number("since_ms"), number("rollout_offset"), wanted)
+    else {
         return Found::Unclear;
     };
     let mark = Mark { at_ms, offset: u64::try_from(offset).unwrap_or(0) };

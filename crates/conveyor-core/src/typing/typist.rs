@@ -142,7 +142,9 @@ impl Typist<'_> {
         if care == Care::Forced {
             return unconfirmed("no_proof");
         }
-        let Ok(standing) = self.pane.look().map(|look| composer(&look)) else { return unconfirmed("no_proof") };
+        let Ok(standing) = self.pane.look().map(|look| composer(&look)) else {
+            return unconfirmed("no_proof");
+        };
         match standing {
             Composer::Draft { .. } if self.is_shown()? && self.may_press_enter(agent) => {
                 if self.press_enter().is_err() {

@@ -146,9 +146,10 @@ pub fn judge(evidence: &Evidence) -> Option<Refusal> {
 /// has begun meanwhile.
 #[must_use]
 pub fn judge_again(evidence: &Evidence) -> Option<Refusal> {
-    [input as Rule, activity].iter().find_map(|rule| rule(evidence)).or_else(|| {
-        (evidence.composer == Composer::Dialog).then(|| dialog_is_open(evidence.dialog))
-    })
+    [input as Rule, activity]
+        .iter()
+        .find_map(|rule| rule(evidence))
+        .or_else(|| (evidence.composer == Composer::Dialog).then(|| dialog_is_open(evidence.dialog)))
 }
 
 fn refusal(rule: u8, verdict: Grade, reason: &'static str, detail: impl Into<String>) -> Option<Refusal> {
@@ -201,7 +202,8 @@ fn program(evidence: &Evidence) -> Option<Refusal> {
 /// The seventh rule of the specification: the recogniser must know the version.
 fn version(evidence: &Evidence) -> Option<Refusal> {
     let Program::Agent(name) = evidence.program else { return None };
-    let known = evidence.version.as_deref().and_then(minor_of).is_some_and(|minor| KNOWN_CODEX.contains(&minor));
+    let known =
+        evidence.version.as_deref().and_then(minor_of).is_some_and(|minor| KNOWN_CODEX.contains(&minor));
     if known {
         return None;
     }
@@ -218,9 +220,12 @@ fn activity(evidence: &Evidence) -> Option<Refusal> {
     let Activity { state, confidence, quiet, error_is_known, source } = &evidence.activity;
     let told = || format!("the agent is {state} ({source})");
     match (state, confidence) {
-        (AgentState::Unknown, _) | (_, Confidence::None) => {
-            refusal(4, Grade::Unproven, "unproven", format!("whether the agent is idle is not known: {source}"))
-        }
+        (AgentState::Unknown, _) | (_, Confidence::None) => refusal(
+            4,
+            Grade::Unproven,
+            "unproven",
+            format!("whether the agent is idle is not known: {source}"),
+        ),
         (AgentState::Idle, Confidence::Proven) => None,
         (AgentState::Idle, Confidence::Inferred) if *quiet => None,
         (AgentState::Idle, Confidence::Inferred) => {
@@ -251,12 +256,9 @@ fn composer(evidence: &Evidence) -> Option<Refusal> {
             refusal(5, Grade::Unsafe, "draft", "there is text in the composer that somebody has not sent yet")
         }
         Composer::Dialog => Some(dialog_is_open(evidence.dialog)),
-        Composer::Unknown => refusal(
-            5,
-            Grade::Unproven,
-            "unproven",
-            "an empty composer cannot be recognised with certainty",
-        ),
+        Composer::Unknown => {
+            refusal(5, Grade::Unproven, "unproven", "an empty composer cannot be recognised with certainty")
+        }
     }
 }
 

@@ -109,8 +109,7 @@ fn inferred_idleness_needs_silence() {
 
 #[test]
 fn a_failed_turn_hinders_only_those_who_do_not_know_of_it() {
-    let activity =
-        Activity { error_is_known: true, ..activity_of(AgentState::Error, Confidence::Proven) };
+    let activity = Activity { error_is_known: true, ..activity_of(AgentState::Error, Confidence::Proven) };
     assert_eq!(judge(&Evidence { activity, ..proven() }), None);
     for state in [AgentState::Busy, AgentState::UsageLimited, AgentState::WaitingApproval] {
         let activity = Activity { error_is_known: true, ..activity_of(state, Confidence::Proven) };

@@ -85,7 +85,17 @@ pub enum Group {
 
 impl Group {
     /// Every group, in the order of the help.
-    pub const ALL: &'static [Self] = &[Self::Tasks, Self::Sessions, Self::Observing, Self::Transcripts, Self::Terminals, Self::Queue, Self::AppLoop, Self::Legacy, Self::Admin];
+    pub const ALL: &'static [Self] = &[
+        Self::Tasks,
+        Self::Sessions,
+        Self::Observing,
+        Self::Transcripts,
+        Self::Terminals,
+        Self::Queue,
+        Self::AppLoop,
+        Self::Legacy,
+        Self::Admin,
+    ];
 
     /// The heading in the help.
     #[must_use]

@@ -109,7 +109,8 @@ fn the_registered_pane_is_captured_whichever_is_active() {
     on_both_engines(|world| {
         worker_shows(world, "the agent");
         let pane = world.tmux.tmux(["list-panes", "-t", "=codex-demo-worker:", "-F", "#{pane_id}"]);
-        world.sql(&format!("update sessions set tmux_pane_id = '{}' where name = 'demo-worker'", pane.trim()));
+        world
+            .sql(&format!("update sessions set tmux_pane_id = '{}' where name = 'demo-worker'", pane.trim()));
         world.tmux.tmux(["split-window", "-t", "=codex-demo-worker:", "exec sleep 600"]);
         let content = ["transcript-capture", "demo", "--role", "worker", "--include-content", "--json"];
         let report = world.json(&content);
@@ -184,7 +185,10 @@ fn workers_and_managers_of_older_versions() {
         let captures = "select role || ' ' || coalesce(worker_id, '-') || ' ' || coalesce(manager_id, '-') \
                         from terminal_captures order by id";
         assert_eq!(world.column(captures), ["worker worker-1 -", "manager - manager-1"]);
-        assert_eq!(world.scalar("select count(*) from transcript_captures where worker_id = 'worker-1'"), "1");
+        assert_eq!(
+            world.scalar("select count(*) from transcript_captures where worker_id = 'worker-1'"),
+            "1"
+        );
         assert_eq!(world.scalar("select last_seen_at from managers"), "2026-06-11T12:00:00Z");
 
         configure(world, "another");
@@ -195,7 +199,10 @@ fn workers_and_managers_of_older_versions() {
 
         let closed = world.json(&["stop-task", "old", "--stop-worker"]);
         assert_eq!((&closed["killed_worker"], &closed["killed_manager"]), (&json!(true), &json!(true)));
-        assert_eq!(world.column("select state from workers union all select state from managers"), ["stopped"; 2]);
+        assert_eq!(
+            world.column("select state from workers union all select state from managers"),
+            ["stopped"; 2]
+        );
         assert_eq!(world.scalar("select state from bindings"), "ended");
     });
 }
