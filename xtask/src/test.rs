@@ -15,7 +15,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
     let start = Instant::now();
     let server = server_for_the_run()?;
     let status = cargo_test(server.as_ref())
-        .args(["--workspace", "--features", "conveyor/fault-points"])
+        .args(["--workspace", "--features", "conveyor/fault-points", "--no-fail-fast"])
         .args(arguments)
         .status()
         .context("starting cargo test")?;

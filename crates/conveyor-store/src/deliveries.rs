@@ -79,22 +79,18 @@ pub struct InFlight {
     pub id: String,
     /// Sending, accepted or unknown.
     pub stage: DeliveryStage,
-    /// Digest of its text.
-    pub body_sha256: String,
     /// What a look-up needs.
     pub external: Value,
     /// Whether nobody holds it any more.
     pub lapsed: bool,
     /// The command it executes.
     pub command_id: Option<String>,
-    /// The attempt at that command.
-    pub attempt_id: Option<i64>,
     /// The notification it carries.
     pub notification_id: Option<i64>,
 }
 
-const IN_FLIGHT: &str = "select id, stage, body_sha256, external_json, \
-                         coalesce(conveyor_ms(lease_expires_at), 0), command_id, attempt_id, notification_id \
+const IN_FLIGHT: &str = "select id, stage, external_json, \
+                         coalesce(conveyor_ms(lease_expires_at), 0), command_id, notification_id \
                          from deliveries where stage in ('sending', 'accepted', 'unknown')";
 
 fn in_flight_row(row: &Row<'_>, now: i64) -> Result<InFlight, StoreError> {
@@ -102,12 +98,10 @@ fn in_flight_row(row: &Row<'_>, now: i64) -> Result<InFlight, StoreError> {
     Ok(InFlight {
         id: row.text(0)?,
         stage: stage.ok_or(StoreError::Type { column: 1, expected: "delivery stage" })?,
-        body_sha256: row.text(2)?,
-        external: Value::Object(row.object(3)?),
-        lapsed: row.int(4)? <= now,
-        command_id: row.opt_text(5)?,
-        attempt_id: row.opt_int(6)?,
-        notification_id: row.opt_int(7)?,
+        external: Value::Object(row.object(2)?),
+        lapsed: row.int(3)? <= now,
+        command_id: row.opt_text(4)?,
+        notification_id: row.opt_int(5)?,
     })
 }
 

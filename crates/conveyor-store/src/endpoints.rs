@@ -97,17 +97,3 @@ pub fn record(tx: &mut Tx<'_>, new: &NewEndpoint<'_>) -> Result<(), StoreError> 
     )?;
     Ok(())
 }
-
-/// Retires a way that is of no use any more.
-///
-/// # Errors
-/// A failing statement.
-pub fn retire(tx: &mut Tx<'_>, session_id: &str, adapter: Adapter) -> Result<(), StoreError> {
-    let now = tx.now()?.to_ms_text();
-    tx.execute(
-        "update session_endpoints set state = 'retired', updated_at = $3 \
-         where session_id = $1 and adapter = $2 and state = 'active'",
-        params![session_id, adapter.as_str(), now],
-    )?;
-    Ok(())
-}

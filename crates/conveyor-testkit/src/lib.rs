@@ -15,6 +15,7 @@ pub mod checker;
 pub mod clock;
 pub mod codex;
 pub mod dump;
+pub mod fake_codex;
 pub mod model_server;
 pub mod postgres;
 pub mod tmux;

@@ -19,6 +19,10 @@ pub struct Environment {
     pub server_password: Option<String>,
     /// `PGPASSFILE`: password file for PostgreSQL servers; default `~/.pgpass`.
     pub password_file: Option<PathBuf>,
+    /// `CONVEYOR_TYPING_GUARD`: the default of `--typing-guard`.
+    pub typing_guard: Option<String>,
+    /// `CONVEYOR_NATIVE`: whether agents' servers are asked, `on` or `off`.
+    pub native: Option<String>,
     /// The tmux program, where it is not the one on `PATH`; for tests.
     pub tmux: Option<PathBuf>,
     /// `TMUX` and `TMUX_TMPDIR`: which tmux server. The server that we run in comes first.
@@ -40,6 +44,8 @@ impl Environment {
             server_password: text("PGPASSWORD"),
             password_file: path("PGPASSFILE").or_else(|| Some(home.as_ref()?.join(".pgpass"))),
             home,
+            typing_guard: text("CONVEYOR_TYPING_GUARD"),
+            native: text("CONVEYOR_NATIVE"),
             tmux: None,
             tmux_server: tmux_server(text("TMUX").as_deref(), path("TMUX_TMPDIR")),
         }

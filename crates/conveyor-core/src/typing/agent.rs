@@ -101,8 +101,6 @@ struct Reached {
 pub(crate) struct Asked {
     pub(crate) activity: Activity,
     pub(crate) version: Option<String>,
-    /// When the failed turn ended, in milliseconds since 1970.
-    pub(crate) failed_at_ms: Option<i64>,
 }
 
 /// A moment before an effect, from which on proofs count.
@@ -204,11 +202,9 @@ impl Agent {
                 state,
                 confidence: if tail.step.is_some() { Confidence::Inferred } else { Confidence::None },
                 quiet: still && tail.is_whole(),
-                error_is_known: false,
                 source: source.into(),
             },
             version,
-            failed_at_ms: None,
         }
     }
 
@@ -313,14 +309,9 @@ fn is_wanted(entry: &ItemEntry, wanted: &dyn Fn(&str) -> bool) -> bool {
 }
 
 fn unknown(source: String, version: Option<String>) -> Asked {
-    let activity = Activity {
-        state: AgentState::Unknown,
-        confidence: Confidence::None,
-        quiet: false,
-        error_is_known: false,
-        source,
-    };
-    Asked { activity, version, failed_at_ms: None }
+    let activity =
+        Activity { state: AgentState::Unknown, confidence: Confidence::None, quiet: false, source };
+    Asked { activity, version }
 }
 
 fn of_server(reading: &Reading) -> Asked {
@@ -334,17 +325,14 @@ fn of_server(reading: &Reading) -> Asked {
         State::NotLoaded => AgentState::NotLoaded,
         State::Unknown => AgentState::Unknown,
     };
-    let ended = reading.last_turn.as_ref().and_then(|turn| turn.completed_at);
     Asked {
         activity: Activity {
             state,
             confidence: Confidence::Proven,
             quiet: true,
-            error_is_known: false,
             source: "as its server says".into(),
         },
         version: Some(reading.thread.cli_version.clone()),
-        failed_at_ms: ended.map(|seconds| seconds.saturating_mul(1_000)),
     }
 }
 

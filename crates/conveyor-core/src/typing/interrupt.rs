@@ -411,7 +411,6 @@ mod tests {
                 state,
                 confidence: Confidence::Inferred,
                 quiet: true,
-                error_is_known: false,
                 source: "test".into(),
             },
             composer: Composer::Empty,
@@ -471,7 +470,7 @@ mod tests {
     #[test]
     fn keys_go_nowhere_else() {
         let gone = Evidence { input: Input::Dead, ..evidence(AgentState::Busy) };
-        refused(ESCAPE, &gone, "busy");
+        refused(ESCAPE, &gone, "gone");
         let shell = Evidence { program: Program::Shell("bash".into()), ..evidence(AgentState::Unknown) };
         refused(CTRL_C, &shell, "shell");
     }

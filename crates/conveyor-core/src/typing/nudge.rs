@@ -1,19 +1,19 @@
 //! Sending a text to a terminal: `session-nudge` and `nudge`.
 
-use conveyor_model::{DeliveryPurpose, DeliveryStage};
+use conveyor_model::DeliveryStage;
 use conveyor_store::deliveries;
 use serde_json::{Map, Value, json};
 
 use super::agent::{Agent, Sources};
 use super::journal::{self, Entry};
 use super::pane::Pane;
-use super::session::{Assessed, Ids, Live, Patience, assess, outcome_of};
+use super::session::{Assessed, Live, assess, outcome_of};
 use super::typist::{Care, Typed, Typist, check_text};
 use super::verdict::Refusal;
 use super::{Delivery, Guard, NotReady, Sent};
 use crate::legacy::{Place, append_event, tmux_session_of};
 use crate::terminal::{self, SubjectKind};
-use crate::{Cx, Error, Result, fault};
+use crate::{Cx, Error, Result};
 
 /// A text for a session.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ pub enum Reached {
     /// A legacy worker; the inner value as in [`Nudged::unconfirmed`].
     Worker(Option<Error>),
     /// A registered session.
-    Session(Nudged),
+    Session(Box<Nudged>),
 }
 
 /// Sends a text to a registered session's terminal.
@@ -70,7 +70,7 @@ pub fn by_name(place: &mut Place, request: &Request<'_>) -> Result<Reached> {
         Err(error) => return Err(error),
     }
     let sent = send(place.cx()?, request, None);
-    sent.map(Reached::Session).map_err(|error| match error {
+    sent.map(|nudged| Reached::Session(Box::new(nudged))).map_err(|error| match error {
         Error::TargetNotReady(_) | Error::Unconfirmed { .. } | Error::Store(_) => error,
         error => Error::NobodyToNudge { name: request.name.to_owned(), reason: error.to_string() },
     })
@@ -196,7 +196,7 @@ pub(super) fn send_to(cx: &mut Cx, request: &Request<'_>, live: &mut Live) -> Re
 /// Types under the guard. Gives whether Enter was pressed.
 fn guarded(cx: &mut Cx, request: &Request<'_>, live: &mut Live, sent: &mut Sent) -> Result<bool> {
     let Guard { force, .. } = request.guard;
-    let Assessed { facts, evidence, refusal } = live.assess(request.text, Patience::Wait)?;
+    let Assessed { facts, evidence, refusal } = live.assess(request.text)?;
     let state = evidence.activity.state;
     cx.db.write(|tx| live.record_state(tx, &evidence.activity))?;
     let in_the_way = live.clear_the_way(cx, &evidence.composer, force)?;
@@ -208,22 +208,12 @@ fn guarded(cx: &mut Cx, request: &Request<'_>, live: &mut Live, sent: &mut Sent)
     }
     let mark = live.agent.mark();
     let lease_by = format!("session-nudge-{}", std::process::id());
-    let ids = Ids {
-        task_id: None,
-        notification_id: None,
-        command_id: None,
-        attempt_id: None,
-        purpose: DeliveryPurpose::Nudge,
-        lease_by: &lease_by,
-    };
-    let delivery_id = cx.db.write(|tx| live.begin(tx, request.text, mark, &facts, &ids))?;
+    let delivery_id = cx.db.write(|tx| live.begin(tx, request.text, mark, &facts, &lease_by))?;
     if delivery_id.is_none() && !force {
         return Err(live.not_ready(raced(), state));
     }
-    fault::point("nudge.begun");
     let care = if refusal.is_some() { Care::Forced } else { Care::Guarded };
     let typed = type_text(live, request.text, mark, care);
-    fault::point("nudge.typed");
     if let Some(id) = &delivery_id {
         let outcome = match &typed {
             Ok(typed) => outcome_of(typed),
@@ -334,7 +324,7 @@ fn type_to_worker(pane: &Pane, agent: &mut Agent, request: &Request<'_>) -> Resu
         typist.type_blindly()?;
         return Ok(None);
     }
-    let Assessed { evidence, refusal, .. } = assess(pane, agent, request.text, Patience::Wait)?;
+    let Assessed { evidence, refusal, .. } = assess(pane, agent, request.text)?;
     let care = match refusal {
         None => Care::Guarded,
         Some(_) if request.guard.force => Care::Forced,

@@ -32,15 +32,6 @@ pub(crate) struct Assessed {
     pub(crate) refusal: Option<Refusal>,
 }
 
-/// How long to wait for an agent that has just written something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// Until it has been quiet for long enough.
-    Wait,
-    /// Not at all: others wait for us.
-    None,
-}
-
 impl Live {
     /// The session of this name.
     pub(crate) fn find(cx: &mut Cx, name: &str, guard: Guard) -> Result<Self> {
@@ -68,8 +59,8 @@ impl Live {
     }
 
     /// Looks at everything that a verdict needs.
-    pub(crate) fn assess(&mut self, text: &str, patience: Patience) -> Result<Assessed> {
-        assess(&self.pane, &mut self.agent, text, patience)
+    pub(crate) fn assess(&mut self, text: &str) -> Result<Assessed> {
+        assess(&self.pane, &mut self.agent, text)
     }
 
     /// What is recorded about the agent's state.
@@ -133,15 +124,15 @@ impl Live {
         text: &str,
         mark: Mark,
         facts: &PaneFacts,
-        ids: &Ids<'_>,
+        lease_by: &str,
     ) -> Result<Option<String>> {
         let new = NewDelivery {
             session_id: &self.session.id,
-            task_id: ids.task_id,
-            notification_id: ids.notification_id,
-            command_id: ids.command_id,
-            attempt_id: ids.attempt_id,
-            purpose: ids.purpose,
+            task_id: None,
+            notification_id: None,
+            command_id: None,
+            attempt_id: None,
+            purpose: DeliveryPurpose::Nudge,
             incarnation: &format!("{}:{}", facts.id, facts.pid),
             body_sha256: &digest::of(text.as_bytes()),
             body_bytes: text.len(),
@@ -150,29 +141,15 @@ impl Live {
                 "rollout_offset": mark.offset,
                 "text_sha256": digest::of(normalised(text).as_bytes()),
             }),
-            lease_by: ids.lease_by,
+            lease_by,
         };
         Ok(deliveries::begin_typing(tx, &new)?)
     }
 }
 
-/// What a delivery belongs to.
-pub(crate) struct Ids<'a> {
-    pub(crate) task_id: Option<&'a str>,
-    pub(crate) notification_id: Option<i64>,
-    pub(crate) command_id: Option<&'a str>,
-    pub(crate) attempt_id: Option<i64>,
-    pub(crate) purpose: DeliveryPurpose,
-    pub(crate) lease_by: &'a str,
-}
-
 /// Looks at everything that a verdict needs, and judges.
-pub(crate) fn assess(pane: &Pane, agent: &mut Agent, text: &str, patience: Patience) -> Result<Assessed> {
-    let asked = match patience {
-        Patience::Wait => agent.look_patiently(),
-        Patience::None => agent.look(),
-    };
-    let (facts, evidence) = pane.examine(asked)?;
+pub(crate) fn assess(pane: &Pane, agent: &mut Agent, text: &str) -> Result<Assessed> {
+    let (facts, evidence) = pane.examine(agent.look_patiently())?;
     let refusal = verdict::judge(&evidence).or_else(|| check_lines(text, &facts));
     Ok(Assessed { facts, evidence, refusal })
 }

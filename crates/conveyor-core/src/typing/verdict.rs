@@ -88,8 +88,6 @@ pub struct Activity {
     pub confidence: Confidence,
     /// Whether the agent has written nothing for [`QUIET`].
     pub quiet: bool,
-    /// A failed turn hinders nobody who knows of it.
-    pub error_is_known: bool,
     /// Where that comes from or why it is not known, for people.
     pub source: String,
 }
@@ -132,7 +130,7 @@ impl Grade {
 type Rule = fn(&Evidence) -> Option<Refusal>;
 
 /// All are required. What is positively broken is told first, then what is not proven.
-const RULES: [Rule; 7] = [address, input, program, version, activity, composer, hands_off];
+const RULES: [Rule; 7] = [address, input, program, activity, version, composer, hands_off];
 
 /// Whether the text may be typed; `None` means that every rule is kept.
 #[must_use]
@@ -217,7 +215,7 @@ fn minor_of(version: &str) -> Option<u32> {
 }
 
 fn activity(evidence: &Evidence) -> Option<Refusal> {
-    let Activity { state, confidence, quiet, error_is_known, source } = &evidence.activity;
+    let Activity { state, confidence, quiet, source } = &evidence.activity;
     let told = || format!("the agent is {state} ({source})");
     match (state, confidence) {
         (AgentState::Unknown, _) | (_, Confidence::None) => refusal(
@@ -232,7 +230,6 @@ fn activity(evidence: &Evidence) -> Option<Refusal> {
             let detail = "the agent has written something within the last 2 s";
             refusal(4, Grade::Unproven, "busy", detail)
         }
-        (AgentState::Error, _) if *error_is_known => None,
         // Files do not tell what a turn waits for; the screen does.
         (AgentState::Busy, Confidence::Inferred) if evidence.dialog.is_some() => {
             refusal(4, Grade::Unsafe, waits_for(evidence.dialog), told())

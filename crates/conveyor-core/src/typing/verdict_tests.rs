@@ -15,7 +15,7 @@ fn proven() -> Evidence {
 }
 
 fn activity_of(state: AgentState, confidence: Confidence) -> Activity {
-    Activity { state, confidence, quiet: true, error_is_known: false, source: "test".into() }
+    Activity { state, confidence, quiet: true, source: "test".into() }
 }
 
 #[track_caller]
@@ -104,16 +104,6 @@ fn inferred_idleness_needs_silence() {
             Confidence::Inferred => refused(&evidence, 4, Grade::Unproven, "busy"),
             _ => assert_eq!(judge(&evidence), None, "the agent's own word needs none"),
         }
-    }
-}
-
-#[test]
-fn a_failed_turn_hinders_only_those_who_do_not_know_of_it() {
-    let activity = Activity { error_is_known: true, ..activity_of(AgentState::Error, Confidence::Proven) };
-    assert_eq!(judge(&Evidence { activity, ..proven() }), None);
-    for state in [AgentState::Busy, AgentState::UsageLimited, AgentState::WaitingApproval] {
-        let activity = Activity { error_is_known: true, ..activity_of(state, Confidence::Proven) };
-        refused(&Evidence { activity, ..proven() }, 4, Grade::Unsafe, state.as_str());
     }
 }
 

@@ -10,6 +10,7 @@ pub mod sessions;
 pub mod tasks;
 pub mod terminals;
 pub mod transcripts;
+pub mod typing;
 
 use crate::app::App;
 use crate::failure::Failure;
@@ -38,6 +39,10 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<terminals::capture::Capture>(),
     spec::<terminals::idle_check::IdleCheck>(),
     spec::<terminals::classify::Classify>(),
+    spec::<typing::session_nudge::SessionNudge>(),
+    spec::<typing::session_interrupt::SessionInterrupt>(),
+    spec::<typing::nudge::Nudge>(),
+    spec::<typing::interrupt::Interrupt>(),
     spec::<queue::enqueue::EnqueueNudgeWorker>(),
     spec::<queue::enqueue::EnqueueNotifyManager>(),
     spec::<queue::commands::Commands>(),
@@ -73,6 +78,8 @@ pub enum Group {
     Transcripts,
     /// Looking at the terminals of workers and sessions.
     Terminals,
+    /// Texts and keys for terminals.
+    Typing,
     /// Messages, the dispatcher and inboxes.
     Queue,
     /// Agents that live in an app: leases and wake-ups.
@@ -91,6 +98,7 @@ impl Group {
         Self::Observing,
         Self::Transcripts,
         Self::Terminals,
+        Self::Typing,
         Self::Queue,
         Self::AppLoop,
         Self::Legacy,
@@ -106,6 +114,7 @@ impl Group {
             Self::Observing => "Observing a worker",
             Self::Transcripts => "Transcripts of terminals",
             Self::Terminals => "Observing terminals",
+            Self::Typing => "Writing to terminals",
             Self::Queue => "Messages: queue, dispatcher, inboxes",
             Self::AppLoop => "App loops: heartbeats and wake-ups",
             Self::Legacy => "Workers of the state root",

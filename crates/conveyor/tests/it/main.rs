@@ -34,4 +34,5 @@ mod tail;
 mod tasks;
 mod terminals;
 mod transcripts;
+mod typing;
 mod watch;

@@ -1,0 +1,177 @@
+//! A program called `codex` that behaves as a test wants: it draws the composer that is recognised,
+//! takes typed and pasted text, and writes a rollout. It has no server.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::{TmuxServer, wait};
+
+const SCRIPT: &str = include_str!("codex.sh");
+
+/// How it behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It takes a message; its turn ends at once.
+    Idle,
+    /// It takes a message; its turn ends when [`FakeCodex::finish`] says so.
+    Slow,
+    /// A turn runs; Escape ends it.
+    Busy,
+    /// It asks whether a command may run; Enter and `y` say yes.
+    Approval,
+    /// It does not show what is typed.
+    Blind,
+    /// It does not react to Enter.
+    Deaf,
+}
+
+impl Mode {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Slow => "slow",
+            Self::Busy => "busy",
+            Self::Approval => "approval",
+            Self::Blind => "blind",
+            Self::Deaf => "deaf",
+        }
+    }
+}
+
+/// A running fake in a tmux session; it ends with its tmux server.
+pub struct FakeCodex<'t> {
+    tmux: &'t TmuxServer,
+    session: String,
+    dir: PathBuf,
+}
+
+impl<'t> FakeCodex<'t> {
+    /// Starts it in a new tmux session; its files are in a new directory below `place`. It has
+    /// ended a turn a while ago.
+    ///
+    /// # Panics
+    /// When it does not show its composer.
+    #[must_use]
+    pub fn start(tmux: &'t TmuxServer, session: &str, place: &Path) -> Self {
+        let dir = place.join(format!("fake-{session}"));
+        fs::create_dir_all(&dir).expect("a directory");
+        let program = dir.join("codex");
+        fs::write(&program, SCRIPT).expect("the fake's program");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("an executable");
+        let fake = Self { tmux, session: session.to_owned(), dir };
+        let meta = "{\"timestamp\":\"2026-06-11T12:00:00.000Z\",\"type\":\"session_meta\",\"payload\":{\"id\":\"fake\",\"cwd\":\"/\",\"cli_version\":\"0.169.0\"}}\n";
+        fs::write(fake.rollout(), meta).expect("a rollout");
+        fake.record("task_complete");
+        fake.quieten();
+        fake.write_mode(Mode::Idle.word());
+        // The shell that tmux starts is replaced, as when people start Codex this way.
+        let text = |path: &Path| format!("'{}'", path.display());
+        let command = format!("exec {} {} {}", text(&program), text(&fake.dir), text(&fake.rollout()));
+        tmux.tmux(["new-session", "-d", "-s", session, "-x", "100", "-y", "30", &command]);
+        fake.until_shown("? for shortcuts");
+        fake
+    }
+
+    /// Its rollout.
+    #[must_use]
+    pub fn rollout(&self) -> PathBuf {
+        self.dir.join("rollout.jsonl")
+    }
+
+    /// Changes its behaviour and waits until it shows.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn behave(&self, mode: Mode) {
+        match mode {
+            Mode::Busy | Mode::Approval => self.record("task_started"),
+            _ => {}
+        }
+        self.write_mode(mode.word());
+        match mode {
+            Mode::Busy => self.until_shown("esc to interrupt"),
+            Mode::Approval => self.until_shown("Press enter to confirm"),
+            // It looks four times a second or more often.
+            _ => std::thread::sleep(Duration::from_millis(400)),
+        }
+    }
+
+    /// Ends the turn that runs.
+    pub fn finish(&self) {
+        self.write_mode("finish");
+    }
+
+    /// Types keys as a person would.
+    pub fn type_keys(&self, text: &str) {
+        self.tmux.tmux(["send-keys", "-t", &self.target(), "-l", "--", text]);
+    }
+
+    /// What it shows.
+    #[must_use]
+    pub fn screen(&self) -> String {
+        self.tmux.tmux(["capture-pane", "-p", "-t", &self.target()])
+    }
+
+    /// Waits until it shows a text.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn until_shown(&self, text: &str) {
+        wait::until(Duration::from_secs(10), text, || self.screen().contains(text));
+    }
+
+    /// Whether it was told to run the command it asked about.
+    #[must_use]
+    pub fn approved(&self) -> bool {
+        self.dir.join("approved").exists()
+    }
+
+    /// Whether the key Escape reached it.
+    #[must_use]
+    pub fn escaped(&self) -> bool {
+        self.dir.join("escaped").exists()
+    }
+
+    /// The messages that became turns.
+    ///
+    /// # Panics
+    /// When its rollout is damaged.
+    #[must_use]
+    pub fn told(&self) -> Vec<String> {
+        let rollout = fs::read_to_string(self.rollout()).expect("a rollout");
+        let records =
+            rollout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect(line));
+        let text = |record: serde_json::Value| {
+            record["payload"]["item"]["content"][0]["text"].as_str().map(ToOwned::to_owned)
+        };
+        records.filter_map(text).collect()
+    }
+
+    /// Makes its last record look as if it were a while old.
+    ///
+    /// # Panics
+    /// When the rollout cannot be changed.
+    pub fn quieten(&self) {
+        let file = fs::File::options().append(true).open(self.rollout()).expect("a rollout");
+        file.set_modified(SystemTime::now() - Duration::from_secs(60)).expect("another time");
+    }
+
+    fn record(&self, kind: &str) {
+        use std::io::Write as _;
+        let mut file = fs::File::options().append(true).open(self.rollout()).expect("a rollout");
+        let line = format!(
+            "{{\"timestamp\":\"2026-06-11T12:00:00.000Z\",\"type\":\"event_msg\",\"payload\":{{\"type\":\"{kind}\",\"turn_id\":\"turn\"}}}}\n"
+        );
+        file.write_all(line.as_bytes()).expect("a record");
+    }
+
+    fn write_mode(&self, word: &str) {
+        fs::write(self.dir.join("mode"), word).expect("the file of its mode");
+    }
+
+    fn target(&self) -> String {
+        format!("={}:", self.session)
+    }
+}
