@@ -80,8 +80,6 @@ pub struct Existing {
     pub id: i64,
     /// Its state as stored.
     pub state: String,
-    /// How it was or is to be delivered.
-    pub delivery_mode: String,
     /// Whether an effect outside has begun.
     pub side_effect_started: bool,
 }
@@ -92,16 +90,9 @@ pub struct Existing {
 /// A failing statement.
 pub fn by_dedupe_key(tx: &mut Tx<'_>, key: &str) -> Result<Option<Existing>, StoreError> {
     tx.first(
-        "select id, state, delivery_mode, side_effect_started from routed_notifications where dedupe_key = $1",
+        "select id, state, side_effect_started from routed_notifications where dedupe_key = $1",
         params![key],
-        |row| {
-            Ok(Existing {
-                id: row.int(0)?,
-                state: row.text(1)?,
-                delivery_mode: row.text(2)?,
-                side_effect_started: row.boolean(3)?,
-            })
-        },
+        |row| Ok(Existing { id: row.int(0)?, state: row.text(1)?, side_effect_started: row.boolean(2)? }),
     )
 }
 
