@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod app_loop;
+pub mod contract;
 pub mod legacy;
 pub mod observe;
 pub mod queue;
@@ -31,6 +32,10 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<sessions::discover::Discover>(),
     spec::<sessions::ingest::Ingest>(),
     spec::<sessions::tail::Tail>(),
+    spec::<contract::record_decision::RecordDecision>(),
+    spec::<contract::handoff::Handoff>(),
+    spec::<contract::acknowledge::WorkerAck>(),
+    spec::<contract::acknowledge::ManagerAck>(),
     spec::<observe::cycle::Cycle>(),
     spec::<observe::divergences::Divergences>(),
     spec::<transcripts::capture::TranscriptCapture>(),
@@ -72,6 +77,8 @@ pub enum Group {
     Tasks,
     /// Registered sessions and what they wrote.
     Sessions,
+    /// Rules, criteria, decisions and declarations of a task.
+    Contract,
     /// Looking at a task's worker on behalf of its manager.
     Observing,
     /// What the terminals of a task showed.
@@ -95,6 +102,7 @@ impl Group {
     pub const ALL: &'static [Self] = &[
         Self::Tasks,
         Self::Sessions,
+        Self::Contract,
         Self::Observing,
         Self::Transcripts,
         Self::Terminals,
@@ -111,6 +119,7 @@ impl Group {
         match self {
             Self::Tasks => "Tasks and bindings",
             Self::Sessions => "Sessions",
+            Self::Contract => "Supervision contract",
             Self::Observing => "Observing a worker",
             Self::Transcripts => "Transcripts of terminals",
             Self::Terminals => "Observing terminals",

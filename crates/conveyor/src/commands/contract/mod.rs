@@ -1,0 +1,5 @@
+//! The supervision contract: what the manager may do, what "done" means, what both sides said.
+
+pub mod acknowledge;
+pub mod handoff;
+pub mod record_decision;
