@@ -193,6 +193,20 @@ pub enum Error {
         /// What went wrong.
         reason: String,
     },
+    /// A gate that was asked for keeps a task from being closed.
+    #[error("{0}")]
+    GateClosed(String),
+    /// A gate that the task's contract enforces keeps it from being closed.
+    #[error("{0}")]
+    GateEnforced(String),
+    /// An action that demands a recorded decision of the manager has none that backs it.
+    #[error("{text}")]
+    NotDecided {
+        /// The check, for people and programs.
+        text: String,
+        /// The exit code that the action's callers know.
+        exit: u8,
+    },
     /// A task was not closed because something outside the ledger failed; that is recorded.
     #[error("task {task:?} was not closed: {reason}")]
     NotClosed {
@@ -325,6 +339,10 @@ impl Error {
                 "check the terminal, and register the session again with its --tmux-session".into()
             }
             Self::NoSegment(_) => "the captures are recorded; the terminals show nothing new".into(),
+            Self::GateEnforced(_) => {
+                "the task's contract enforces this (manager-config --enforce-gates); stop-task gives it up"
+                    .into()
+            }
             Self::NotClosed { .. } => "the failure is recorded; try again once its cause is gone".into(),
             Self::File { .. } => "check the directory, its permissions and the space left".into(),
             Self::Store(error) => return store_hint(error),
@@ -368,6 +386,9 @@ impl Error {
             Self::OtherTerminal { .. } => "other_terminal",
             Self::NoSegment(_) => "no_segment",
             Self::TurnNotEnded { .. } => "turn_not_ended",
+            Self::GateClosed(_) => "gate_closed",
+            Self::GateEnforced(_) => "gate_enforced",
+            Self::NotDecided { .. } => "not_decided",
             Self::NotClosed { .. } => "not_closed",
             Self::File { .. } => "file",
             Self::TargetNotReady(_) => "target_not_ready",
@@ -383,7 +404,8 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotClosed { .. } => 1,
+            Self::NotClosed { .. } | Self::GateClosed(_) | Self::GateEnforced(_) => 1,
+            Self::NotDecided { exit, .. } => *exit,
             Self::TargetNotReady(_) => 3,
             Self::Unconfirmed { .. } => 4,
             _ => 2,
@@ -419,6 +441,8 @@ impl Error {
             | Self::NoSegment(_)
             | Self::TurnNotEnded { .. }
             | Self::NotClosed { .. }
+            | Self::GateClosed(_)
+            | Self::GateEnforced(_)
             | Self::Tmux(_) => "WorkerError",
             _ => "Error",
         }

@@ -6,6 +6,7 @@
 mod audits;
 mod dispatcher;
 mod effects;
+mod gates;
 mod record;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ use crate::{Cx, Error, Result};
 
 pub use audits::{AckAudit, CriteriaAudit, EpilogueAudit, EpilogueStep, OpenCriterion};
 use effects::Effects;
+pub use gates::Gates;
 use record::Begun;
 
 /// Why a task is closed.
@@ -65,6 +67,8 @@ pub struct Request<'a> {
     pub capture_mode: CaptureMode,
     /// Refuse when a terminal that is to be ended shows nothing new.
     pub require_segment: bool,
+    /// What must hold first.
+    pub gates: Gates,
     /// Where workers of older versions have their files.
     pub state_root: &'a Path,
 }
@@ -120,17 +124,23 @@ pub type Warn<'a> = &'a mut dyn FnMut(&str);
 ///
 /// # Errors
 /// An unknown task or one that is closed already: nothing is recorded then. A terminal that cannot
-/// be captured or ended: recorded, and the task stays open. A failing ledger.
+/// be captured or ended, or an audit that finds a gate closed: recorded, and the task stays open. A
+/// gate without an audit: nothing is recorded. A failing ledger.
 pub fn close(cx: &mut Cx, request: &Request<'_>, warn: Warn<'_>) -> Result<Closed> {
-    let (begun, closed) = cx.db.write(|tx| {
-        let begun = record::begin(tx, request)?;
+    let outcome = cx.db.write(|tx| {
+        let begun = match record::begin(tx, request)? {
+            Ok(begun) => begun,
+            // What keeps the task open is part of the record.
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         // Without an effect outside there is nothing that could come in between.
         let closed = match begun.has_effects(request) {
             true => None,
             false => Some(record::conclude(tx, request, &begun, &Effects::default())?),
         };
-        Ok::<_, Error>((begun, closed))
+        Ok::<_, Error>(Ok((begun, closed)))
     })?;
+    let (begun, closed) = outcome?;
     begun.unmet.iter().for_each(|(_, text)| warn(text));
     let mut closed = match closed {
         Some(closed) => closed,

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::audits::Audits;
 use super::effects::{self, Effects};
-use super::{Closed, Request, to_value};
-use crate::decisions::{DecisionCheck, assess};
+use super::{Closed, Request, gates, to_value};
+use crate::decisions::DecisionCheck;
 use crate::transcripts::{Captured, Context, Owner};
 use crate::{Error, Result, reference};
 
@@ -50,15 +50,24 @@ impl Begun {
     }
 }
 
-/// Checks that the task can be closed and records the intent.
-pub(super) fn begin(tx: &mut Tx<'_>, request: &Request<'_>) -> Result<Begun> {
+/// Checks that the task can be closed and records the intent. The inner error is a refusal that has
+/// been recorded.
+pub(super) fn begin(tx: &mut Tx<'_>, request: &Request<'_>) -> Result<Result<Begun>> {
     let task = open_task(tx, request.task)?;
+    let decision = request.gates.check_unrecorded(tx, request.ending, &task)?;
+    let audits = match request.ending.is_finish() {
+        true => Some(Audits::of(tx, &task, &request.gates)?),
+        false => None,
+    };
+    if let Some(audits) = &audits
+        && let Some(closed) = audits.closed_gate(&task)?
+    {
+        return Ok(Err(gates::record(tx, request, &task, audits, closed)?));
+    }
     let binding = bindings::live_of_task(tx, &task.id)?;
     let name = |side: fn(&Binding) -> &Option<String>| binding.as_ref().and_then(|b| side(b).clone());
     let worker = name(|binding| &binding.worker_session_name);
     let manager = name(|binding| &binding.manager_session_name);
-    let audits = if request.ending.is_finish() { Some(Audits::of(tx, &task)?) } else { None };
-    let decision = assess(tx, &task, None, &[Decision::Stop])?;
     let mut payload = options(request, &decision, audits.as_ref())?;
     for (key, value) in [
         ("already_done_followup", Value::Bool(false)),
@@ -87,7 +96,7 @@ pub(super) fn begin(tx: &mut Tx<'_>, request: &Request<'_>) -> Result<Begun> {
         record_decision(tx, request, &mut begun)?;
     }
     record_intent(tx, request, &begun)?;
-    Ok(begun)
+    Ok(Ok(begun))
 }
 
 /// The task, held against everybody else, which must be open.

@@ -21,6 +21,7 @@ mod dispatch;
 mod disposable;
 mod finish_task;
 mod follow;
+mod gates;
 mod harness;
 mod inbox;
 mod ingest;

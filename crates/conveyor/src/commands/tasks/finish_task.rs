@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use conveyor_core::closing::{self, Closed, Ending, Request};
+use conveyor_core::closing::{self, Closed, Ending, Gates, Request};
 use conveyor_model::CaptureMode;
 use conveyor_store::Access;
 
@@ -39,9 +39,42 @@ pub struct FinishTask {
     #[arg(long, requires = "capture_transcript_before_stop")]
     require_transcript_segment: bool,
     #[command(flatten)]
+    decision: DecisionFlags,
+    /// Refuse while accepted criteria are open
+    #[arg(long)]
+    require_criteria_audit: bool,
+    /// Refuse while worker or manager has not acknowledged
+    #[arg(long)]
+    require_acks: bool,
+    /// Refuse while configured closing steps were not done
+    #[arg(long)]
+    require_epilogue: bool,
+    /// Refuse without a satisfied criterion that holds a structured adversarial proof
+    #[arg(long)]
+    require_adversarial_proof: bool,
+    #[command(flatten)]
     _json: JsonAlways,
     #[command(flatten)]
     db: DbPath,
+}
+
+/// Which decision of the manager stands behind it.
+#[derive(clap::Args)]
+pub(super) struct DecisionFlags {
+    /// The decision to stop that stands behind it, by the id that record-decision printed
+    #[arg(long, value_name = "ID", value_parser = values::integer)]
+    decision_id: Option<i64>,
+    /// Refuse unless that decision is one of this task, to stop, and at most 15 minutes old
+    #[arg(long)]
+    strict_decisions: bool,
+}
+
+impl DecisionFlags {
+    /// The gates that these flags alone set.
+    pub(super) fn gates(&self) -> Gates {
+        let Self { decision_id, strict_decisions } = *self;
+        Gates { decision_id, strict_decisions, ..Gates::default() }
+    }
 }
 
 impl Subcommand for FinishTask {
@@ -54,7 +87,12 @@ acknowledgements, closing steps) is reported, a line each on standard error, and
 unless --stop-worker or --stop-manager is given; a terminal that cannot be ended leaves the task open (exit 1), and
 the call can be repeated.
 
+With --require-… a gate that is closed leaves the task open as well (exit 1). A task whose configuration says
+--enforce-gates has the gates for criteria, required acknowledgements and closing steps without being asked.
+
 Example:
+  conveyor finish-task demo --require-criteria-audit --require-adversarial-proof --strict-decisions --decision-id 7 \
+    --path ./ledger.db
   conveyor finish-task demo --reason 'All tests pass' --path ./ledger.db
   conveyor finish-task demo --stop-worker --stop-manager --capture-transcript-before-stop --path ./ledger.db";
 
@@ -70,6 +108,13 @@ Example:
             capture_lines: u32::try_from(self.capture_transcript_lines).unwrap_or(u32::MAX),
             capture_mode: self.capture_transcript_mode,
             require_segment: self.require_transcript_segment,
+            gates: Gates {
+                criteria_audit: self.require_criteria_audit,
+                acks: self.require_acks,
+                epilogue: self.require_epilogue,
+                adversarial_proof: self.require_adversarial_proof,
+                ..self.decision.gates()
+            },
             state_root: &state_root,
         };
         let closed = close(app, &self.db, &request)?;

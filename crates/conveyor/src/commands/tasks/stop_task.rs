@@ -3,7 +3,7 @@
 use conveyor_core::closing::{Ending, Request};
 use conveyor_model::CaptureMode;
 
-use super::finish_task::close;
+use super::finish_task::{DecisionFlags, close};
 use crate::app::App;
 use crate::commands::{DbPath, Group, JsonAlways, Subcommand};
 use crate::failure::Failure;
@@ -20,6 +20,8 @@ pub struct StopTask {
     /// End the worker's terminal as well, and its turn if one runs
     #[arg(long)]
     stop_worker: bool,
+    #[command(flatten)]
+    decision: DecisionFlags,
     #[command(flatten)]
     _json: JsonAlways,
     #[command(flatten)]
@@ -50,6 +52,7 @@ Example:
             capture_lines: 200,
             capture_mode: CaptureMode::Segment,
             require_segment: false,
+            gates: self.decision.gates(),
             state_root: &state_root,
         };
         let closed = close(app, &self.db, &request)?;
