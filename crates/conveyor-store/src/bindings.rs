@@ -127,6 +127,19 @@ pub fn newest_of_task(tx: &mut Tx<'_>, task_id: &str) -> Result<Option<Binding>,
     )
 }
 
+/// Whether a binding is the first that its task ever had.
+///
+/// # Errors
+/// A failing statement.
+pub fn is_first(tx: &mut Tx<'_>, task_id: &str, binding_id: &str) -> Result<bool, StoreError> {
+    let first = tx.first(
+        "select id from bindings where task_id = $1 order by created_at, rowid limit 1",
+        params![task_id],
+        |row| row.text(0),
+    )?;
+    Ok(first.as_deref() == Some(binding_id))
+}
+
 /// The worker sessions that a task ever had, each with the newest binding that it had it by.
 ///
 /// # Errors
