@@ -207,6 +207,9 @@ pub enum Error {
         /// The exit code that the action's callers know.
         exit: u8,
     },
+    /// The manager may not have this done; the text says what is missing, for people and programs.
+    #[error("{0}")]
+    NotPermitted(String),
     /// A task was not closed because something outside the ledger failed; that is recorded.
     #[error("task {task:?} was not closed: {reason}")]
     NotClosed {
@@ -389,6 +392,7 @@ impl Error {
             Self::GateClosed(_) => "gate_closed",
             Self::GateEnforced(_) => "gate_enforced",
             Self::NotDecided { .. } => "not_decided",
+            Self::NotPermitted(_) => "not_permitted",
             Self::NotClosed { .. } => "not_closed",
             Self::File { .. } => "file",
             Self::TargetNotReady(_) => "target_not_ready",

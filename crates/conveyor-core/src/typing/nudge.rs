@@ -76,6 +76,16 @@ pub fn by_name(place: &mut Place, request: &Request<'_>) -> Result<Reached> {
     })
 }
 
+/// As [`session`], for callers with records of their own.
+///
+/// # Errors
+/// As [`session`]; nothing but the delivery is recorded.
+pub(crate) fn unrecorded(cx: &mut Cx, request: &Request<'_>) -> Result<Nudged> {
+    check(request)?;
+    let mut live = Live::find(cx, request.name, request.guard)?;
+    send_to(cx, request, &mut live)
+}
+
 fn check(request: &Request<'_>) -> Result<()> {
     let Guard { strict, force, .. } = request.guard;
     if !strict || request.dry_run {
