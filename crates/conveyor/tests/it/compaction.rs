@@ -72,6 +72,50 @@ fn a_dry_run_is_recorded_in_full() {
     });
 }
 
+/// The words of a command line as a shell takes them.
+fn words(line: &str) -> Vec<String> {
+    let script = format!("for word in {line}; do printf '%s\\0' \"$word\"; done");
+    let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(output.status.success(), "{line}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.split_terminator('\0').map(ToOwned::to_owned).collect()
+}
+
+/// Runs the commands that stand between backticks in a text; gives how many there are.
+fn run_all(world: &World, text: &str) -> usize {
+    let commands: Vec<&str> =
+        text.split('`').skip(1).step_by(2).filter(|part| part.starts_with("conveyor ")).collect();
+    for command in &commands {
+        let words = words(command);
+        let arguments: Vec<&str> = words[1..].iter().map(String::as_str).collect();
+        // A test's server is not reached by the URL without password that texts show.
+        let ran = if world.is_sqlite() {
+            world.run_plain(&arguments)
+        } else {
+            world.run(&arguments[..arguments.len() - 2])
+        };
+        assert_eq!(ran.code, 0, "{command}: {}", ran.stderr);
+    }
+    commands.len()
+}
+
+#[test]
+fn what_a_worker_is_asked_to_run_works() {
+    on_both_engines(|world| {
+        permitted(world);
+        put_into(world, "demo-worker", "codex-demo");
+        world.sql("update tasks set name = 'it''s' where id = 'task-demo'");
+        let asked = world.json(&["request-worker-compact", "it's", "--prompt-only", "--dry-run"]);
+        assert_eq!(run_all(world, asked["message"].as_str().unwrap()), 1);
+        assert_eq!(world.scalar("select count(*) from worker_handoffs where task_id = 'task-demo'"), "2");
+        world.sql("delete from worker_handoffs");
+        world.run(&["request-worker-compact", "it's"]);
+        let (.., payload, _) = command(world);
+        assert_eq!(run_all(world, payload["message"].as_str().unwrap()), 1);
+        assert_eq!(world.scalar("select count(*) from worker_handoffs"), "1");
+    });
+}
+
 #[test]
 fn a_worker_is_asked_in_its_terminal() {
     on_both_engines(|world| {
