@@ -32,6 +32,7 @@ pub mod queue;
 pub mod reconcile;
 pub mod registration;
 pub mod sessions;
+pub mod spawn;
 pub mod tail;
 pub mod tasks;
 pub mod terminal;
