@@ -229,6 +229,35 @@ pub enum Error {
         /// What is wanting.
         reason: String,
     },
+    /// A started session did not get its first message, or is not proven to have.
+    #[error("session {name:?} is registered, but its first message {}: {reason}", if *unknown { "is not proven to have arrived" } else { "was not sent" })]
+    FirstMessage {
+        /// The session.
+        name: String,
+        /// Why.
+        reason: String,
+        /// Whether it may have arrived.
+        unknown: bool,
+    },
+    /// A task that is to be made needs a goal.
+    #[error("there is no task {0:?}")]
+    NoGoal(String),
+    /// A task has a run that is going on.
+    #[error("task {task:?} has an active run already, {run:?}")]
+    RunActive {
+        /// Its name.
+        task: String,
+        /// The run's name.
+        run: String,
+    },
+    /// A pair was not completed; that is recorded, and what was achieved stays.
+    #[error("the pair for task {task:?} was not completed: {reason}")]
+    Unpaired {
+        /// The task's name.
+        task: String,
+        /// What failed, and what to do.
+        reason: String,
+    },
     /// A session was not started.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -321,6 +350,17 @@ impl Error {
             Self::ThreadNotProven { .. } => {
                 "check the id, and which Codex is meant with --codex-home DIR".into()
             }
+            Self::FirstMessage { name, unknown: true, .. } => {
+                format!("look into its terminal before you send it again to {}", quote(name))
+            }
+            Self::FirstMessage { name, .. } => {
+                format!("send it with `conveyor session-nudge {} …`", quote(name))
+            }
+            Self::NoGoal(task) => format!(
+                "give --task-goal to have it made, or make it with `conveyor tasks --create {} --goal …`",
+                quote(task)
+            ),
+            Self::RunActive { .. } => "finish the task, or stop it, before it is paired again".into(),
             Self::Start(error) => return error.hint(),
             Self::Store(error) => return store_hint(error),
             _ => return None,
@@ -368,6 +408,10 @@ impl Error {
             Self::NobodyToNudge { .. } => "nobody_to_nudge",
             Self::NoWorker(_) => "no_worker",
             Self::ThreadNotProven { .. } => "thread_not_proven",
+            Self::FirstMessage { .. } => "first_message",
+            Self::NoGoal(_) => "no_goal",
+            Self::RunActive { .. } => "run_active",
+            Self::Unpaired { .. } => "unpaired",
             Self::Start(_) => "not_started",
             Self::Invalid(_) => "invalid",
         }
@@ -377,9 +421,9 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotClosed { .. } | Self::Start(_) => 1,
-            Self::TargetNotReady(_) => 3,
-            Self::Unconfirmed { .. } => 4,
+            Self::NotClosed { .. } | Self::Start(_) | Self::NoGoal(_) | Self::Unpaired { .. } => 1,
+            Self::TargetNotReady(_) | Self::FirstMessage { unknown: false, .. } => 3,
+            Self::Unconfirmed { .. } | Self::FirstMessage { .. } => 4,
             _ => 2,
         }
     }
@@ -401,6 +445,7 @@ impl Error {
             | Self::TaskBound { .. }
             | Self::SessionBound { .. }
             | Self::NothingToUnbind(_)
+            | Self::RunActive { .. }
             | Self::TaskClosed { .. } => "TaskLifecycleError",
             Self::TargetNotReady(_) => "TargetNotReady",
             Self::Unconfirmed { .. } => "Unconfirmed",

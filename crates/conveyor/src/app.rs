@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use conveyor_core::legacy::Place;
+use conveyor_core::spawn::Installation;
 use conveyor_core::{Cx, Tmux};
 use conveyor_store::{Access, Db, Location, OpenOptions};
 
@@ -100,6 +101,19 @@ impl App<'_> {
     pub fn tmux(&self) -> Tmux {
         let environment = &self.host.environment;
         Tmux::new(environment.tmux.as_deref().unwrap_or("tmux".as_ref()), environment.tmux_server.clone())
+    }
+
+    /// The Codex that is meant: `given`, else what the environment says.
+    #[must_use]
+    pub fn installation(&self, given: Option<&str>) -> Installation {
+        let environment = &self.host.environment;
+        let home = match (given, &environment.codex_home) {
+            (Some(given), _) => self.absolute(given),
+            (None, Some(home)) => self.host.cwd.join(home),
+            (None, None) => self.absolute("~/.codex"),
+        };
+        let program = environment.program("codex").map(|program| self.host.cwd.join(program));
+        Installation { program, home, user_home: environment.home.clone() }
     }
 
     fn location(&self, db: &DbPath) -> Result<Location, Failure> {

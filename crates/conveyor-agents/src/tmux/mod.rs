@@ -10,7 +10,7 @@ mod facts;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use call::Call;
 use facts::{CLIENT_FORMAT, PANE_FORMAT};
@@ -185,7 +185,11 @@ impl Tmux {
     /// # Errors
     /// tmux is missing, or access is denied.
     pub fn start_server(&self) -> Result<(), TmuxError> {
-        self.run(Call::new("start-server", "")).map(drop)
+        match self.run(Call::new("start-server", "")) {
+            // It was about to end, for want of sessions: reached it was.
+            Ok(_) | Err(TmuxError::NoSession { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the server has a session of exactly this name.
@@ -207,6 +211,19 @@ impl Tmux {
     /// # Errors
     /// The name is taken, or tmux refuses.
     pub fn new_session(&self, new: &NewSession<'_>) -> Result<(), TmuxError> {
+        let deadline = Instant::now() + self.deadline;
+        loop {
+            match self.try_new_session(new) {
+                // The server had no sessions and was about to end; the next call starts another one.
+                Err(TmuxError::NoSession { .. }) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_new_session(&self, new: &NewSession<'_>) -> Result<(), TmuxError> {
         // tmux would change the name silently.
         if exact(new.name).is_err() {
             return Err(TmuxError::Failed {

@@ -14,6 +14,7 @@
 //! | waiting for the composer; the trust question | `watch` |
 //! | the rows | `record` |
 //! | the first message | [`bootstrap`] |
+//! | the commands | [`starting`], `pair` |
 
 pub mod bootstrap;
 mod classic;
@@ -21,13 +22,14 @@ mod error;
 pub mod intent;
 mod native;
 mod record;
+pub mod starting;
 mod terminal;
 mod watch;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use conveyor_agents::codex::{Approval, Client, Codex, CodexError, Features, Sandbox};
+use conveyor_agents::codex::{Client, Codex, CodexError, Features};
 use conveyor_agents::tmux::Tmux;
 use conveyor_model::Role;
 use conveyor_store::sessions;
@@ -37,6 +39,7 @@ use serde_json::Value;
 use crate::legacy::{check_name, tmux_session_of};
 use crate::{Cx, Error, Result};
 
+pub use conveyor_agents::codex::{Approval, Sandbox};
 pub use error::StartError;
 pub(crate) use record::{record_terminal, tmux_address};
 

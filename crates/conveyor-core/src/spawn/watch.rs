@@ -49,15 +49,17 @@ impl Trusting {
 /// Looks at the terminal once; answers the trust question if that is allowed.
 pub(super) fn look(cx: &Cx, spawn: &Spawn<'_>, trusting: &mut Trusting) -> Result<Seen> {
     let target = Target::Session(spawn.tmux_session.clone());
-    let look = match cx.tmux.look(&target, Extent::default()) {
+    // When a program ends, tmux moves its screen up by a row to say so.
+    let extent = Extent { history_lines: 2, attributes: false };
+    let look = match cx.tmux.look(&target, extent) {
         Ok(look) => look,
         Err(TmuxError::NoSession { .. }) => return Ok(Seen::Ended(String::new())),
         Err(error) => return Err(StartError::Tmux(error).into()),
     };
-    let visible = Screen::parse(&look.text).text();
     if look.pane.dead {
-        return Ok(Seen::Ended(last_words(&visible)));
+        return Ok(Seen::Ended(last_words(&Screen::parse(&look.text).text())));
     }
+    let visible = Screen::parse(screen::visible(&look.text, look.pane.height)).text();
     let startup = screen::startup(&visible);
     if startup.state == StartupState::NeedsTrust {
         if !spawn.request.startup.accept_trust {

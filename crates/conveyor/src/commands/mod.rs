@@ -2,6 +2,7 @@
 //! completions, man pages and the reference come from there.
 
 pub mod admin;
+pub mod agents;
 pub mod app_loop;
 pub mod legacy;
 pub mod observe;
@@ -24,6 +25,8 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<tasks::finish_task::FinishTask>(),
     spec::<tasks::stop_task::StopTask>(),
     spec::<tasks::reconcile::Reconcile>(),
+    spec::<agents::start::StartWorker>(),
+    spec::<agents::start::StartManager>(),
     spec::<sessions::register::RegisterWorker>(),
     spec::<sessions::register::RegisterManager>(),
     spec::<sessions::sessions::Sessions>(),
@@ -70,6 +73,8 @@ pub const COMMANDS: &[CommandSpec] = &[
 pub enum Group {
     /// Tasks and who works on them.
     Tasks,
+    /// Starting agents.
+    Agents,
     /// Registered sessions and what they wrote.
     Sessions,
     /// Looking at a task's worker on behalf of its manager.
@@ -94,6 +99,7 @@ impl Group {
     /// Every group, in the order of the help.
     pub const ALL: &'static [Self] = &[
         Self::Tasks,
+        Self::Agents,
         Self::Sessions,
         Self::Observing,
         Self::Transcripts,
@@ -110,6 +116,7 @@ impl Group {
     pub fn title(self) -> &'static str {
         match self {
             Self::Tasks => "Tasks and bindings",
+            Self::Agents => "Starting agents",
             Self::Sessions => "Sessions",
             Self::Observing => "Observing a worker",
             Self::Transcripts => "Transcripts of terminals",
