@@ -148,6 +148,20 @@ pub enum Error {
         /// Its state.
         state: String,
     },
+    /// A task has no criterion with this id.
+    #[error("unknown acceptance criterion for task {task:?}: {id}")]
+    UnknownCriterion {
+        /// The task's name.
+        task: String,
+        /// The id.
+        id: i64,
+    },
+    /// No permission has this name.
+    #[error("unknown manager permission action: {0}")]
+    UnknownPermission(String),
+    /// There is no cycle with this id.
+    #[error("unknown manager cycle: {0}")]
+    UnknownCycle(i64),
     /// The contract of a task demands acknowledgements that are missing or out of date.
     #[error("cycle requires current acknowledgement(s) before first observation: {0}")]
     NotAcknowledged(String),
@@ -337,6 +351,13 @@ impl Error {
             Self::WorkerTaken(_) => "give each worker a tmux_session and an identity_token of its own".into(),
             Self::Unreadable { .. } => "check the file and its permissions".into(),
             Self::NotAnObject { .. } => "repair the file or remove it".into(),
+            Self::UnknownCriterion { task, .. } => {
+                format!("see `conveyor criteria {} --list` for its criteria", quote(task))
+            }
+            Self::UnknownPermission(_) => {
+                "name one as category.action, or ask for a whole category with --list".into()
+            }
+            Self::UnknownCycle(_) => "give the cycle_id that `conveyor cycle` printed".into(),
             Self::NotAcknowledged(_) => {
                 "both sides must acknowledge the current revision of the task's manager configuration".into()
             }
@@ -395,6 +416,9 @@ impl Error {
             Self::Unreadable { .. } => "unreadable",
             Self::NotAnObject { .. } => "not_an_object",
             Self::TaskClosed { .. } => "task_closed",
+            Self::UnknownCriterion { .. } => "unknown_criterion",
+            Self::UnknownPermission(_) => "unknown_permission",
+            Self::UnknownCycle(_) => "unknown_cycle",
             Self::NotAcknowledged(_) => "not_acknowledged",
             Self::NoTerminal { .. } => "no_terminal",
             Self::OtherTerminal { .. } => "other_terminal",

@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod agents;
 pub mod app_loop;
+pub mod contract;
 pub mod legacy;
 pub mod observe;
 pub mod queue;
@@ -34,6 +35,15 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<sessions::discover::Discover>(),
     spec::<sessions::ingest::Ingest>(),
     spec::<sessions::tail::Tail>(),
+    spec::<contract::manager_config::ManagerConfig>(),
+    spec::<contract::manager_recipes::ManagerRecipes>(),
+    spec::<contract::manager_permission::ManagerPermission>(),
+    spec::<contract::criteria::Criteria>(),
+    spec::<contract::criteria_plan::CriteriaPlan>(),
+    spec::<contract::record_decision::RecordDecision>(),
+    spec::<contract::handoff::Handoff>(),
+    spec::<contract::acknowledge::WorkerAck>(),
+    spec::<contract::acknowledge::ManagerAck>(),
     spec::<observe::cycle::Cycle>(),
     spec::<observe::divergences::Divergences>(),
     spec::<transcripts::capture::TranscriptCapture>(),
@@ -77,6 +87,8 @@ pub enum Group {
     Agents,
     /// Registered sessions and what they wrote.
     Sessions,
+    /// Rules, criteria, decisions and declarations of a task.
+    Contract,
     /// Looking at a task's worker on behalf of its manager.
     Observing,
     /// What the terminals of a task showed.
@@ -101,6 +113,7 @@ impl Group {
         Self::Tasks,
         Self::Agents,
         Self::Sessions,
+        Self::Contract,
         Self::Observing,
         Self::Transcripts,
         Self::Terminals,
@@ -118,6 +131,7 @@ impl Group {
             Self::Tasks => "Tasks and bindings",
             Self::Agents => "Starting agents",
             Self::Sessions => "Sessions",
+            Self::Contract => "Supervision contract",
             Self::Observing => "Observing a worker",
             Self::Transcripts => "Transcripts of terminals",
             Self::Terminals => "Observing terminals",
