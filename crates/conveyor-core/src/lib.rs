@@ -30,6 +30,7 @@ pub mod doctor;
 pub mod inbox;
 pub mod ingest;
 pub mod legacy;
+pub mod pair;
 pub mod prompts;
 pub mod queue;
 pub mod reconcile;

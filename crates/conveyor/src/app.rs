@@ -116,7 +116,11 @@ impl App<'_> {
         Installation { program, home, user_home: environment.home.clone() }
     }
 
-    fn location(&self, db: &DbPath) -> Result<Location, Failure> {
+    /// The ledger that `--path`, the environment or the state root names.
+    ///
+    /// # Errors
+    /// A malformed URL.
+    pub fn location(&self, db: &DbPath) -> Result<Location, Failure> {
         let environment = &self.host.environment;
         if let Some(given) = db.path.as_ref().or(environment.database_url.as_ref()) {
             if Location::is_server_url(given) {

@@ -30,6 +30,8 @@ pub struct Environment {
     pub codex_thread_id: Option<String>,
     /// `PATH`: where programs are looked for.
     pub search_path: Option<std::ffi::OsString>,
+    /// The running program itself.
+    pub executable: Option<PathBuf>,
     /// The tmux program, where it is not the one on `PATH`; for tests.
     pub tmux: Option<PathBuf>,
     /// `TMUX` and `TMUX_TMPDIR`: which tmux server. The server that we run in comes first.
@@ -56,6 +58,7 @@ impl Environment {
             codex_home: path("CODEX_HOME"),
             codex_thread_id: text("CODEX_THREAD_ID"),
             search_path: std::env::var_os("PATH"),
+            executable: std::env::current_exe().ok(),
             tmux: None,
             tmux_server: tmux_server(text("TMUX").as_deref(), path("TMUX_TMPDIR")),
         }

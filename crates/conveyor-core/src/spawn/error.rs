@@ -9,6 +9,9 @@ pub enum StartError {
     /// A program that is needed is not installed.
     #[error("required tool not found: {0}")]
     ToolMissing(&'static str),
+    /// A profile that there is not.
+    #[error("--codex-profile must be yolo, or left out")]
+    Profile,
     /// Terminals cannot be reached or started.
     #[error(transparent)]
     Tmux(TmuxError),
@@ -70,7 +73,7 @@ impl StartError {
         Some(match self {
             Self::ToolMissing("codex") => "install it with `npm install -g @openai/codex`".into(),
             Self::ToolMissing(tool) => format!("install {tool}"),
-            Self::Tmux(_) | Self::LeftBehind(_) => return None,
+            Self::Profile | Self::Tmux(_) | Self::LeftBehind(_) => return None,
             Self::NoDirectory(_) => "give another one with --cwd".into(),
             Self::NameTaken(name) => format!(
                 "choose another name; `conveyor deregister {}` lets go of a session that is not needed any more, but \

@@ -26,6 +26,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<tasks::finish_task::FinishTask>(),
     spec::<tasks::stop_task::StopTask>(),
     spec::<tasks::reconcile::Reconcile>(),
+    spec::<agents::pair::Pair>(),
     spec::<agents::start::StartWorker>(),
     spec::<agents::start::StartManager>(),
     spec::<sessions::register::RegisterWorker>(),

@@ -1,5 +1,6 @@
 //! Starting agents.
 
+pub mod pair;
 pub mod start;
 
 use std::io::Write;
