@@ -87,12 +87,29 @@ pub struct PassedOver {
     pub reason: String,
 }
 
+/// A rollout and the process that holds it open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The process.
+    pub pid: u32,
+    /// The rollout.
+    pub rollout: PathBuf,
+}
+
 /// Finds the one rollout that the process or a descendant holds open. Shared servers prove
 /// nothing, and what is below them is not looked at.
 ///
 /// # Errors
 /// One for each way in which there is no single rollout.
 pub fn rollout_of_pid(processes: &dyn Processes, pid: i64) -> Result<PathBuf, DiscoveryError> {
+    holder_below(processes, pid).map(|holder| holder.rollout)
+}
+
+/// As [`rollout_of_pid`], with the process that holds it.
+///
+/// # Errors
+/// One for each way in which there is no single rollout.
+pub fn holder_below(processes: &dyn Processes, pid: i64) -> Result<Holder, DiscoveryError> {
     let Some(root) = u32::try_from(pid).ok().filter(|pid| *pid > 0) else {
         return Err(DiscoveryError::NoProcess { pid });
     };
@@ -105,8 +122,8 @@ pub fn rollout_of_pid(processes: &dyn Processes, pid: i64) -> Result<PathBuf, Di
             Ok(Held::Nothing) => {}
             Ok(Held::Rollout(path)) => {
                 // A child may have inherited its parent's file.
-                if !candidates.contains(&path) {
-                    candidates.push(path);
+                if candidates.iter().all(|known: &Holder| known.rollout != path) {
+                    candidates.push(Holder { pid: next, rollout: path });
                 }
             }
             Ok(Held::Shared(server)) if next == root => {
@@ -128,6 +145,7 @@ pub fn rollout_of_pid(processes: &dyn Processes, pid: i64) -> Result<PathBuf, Di
         (Some(only), true) => Ok(only),
         (Some(last), false) => {
             candidates.push(last);
+            let candidates = candidates.into_iter().map(|holder| holder.rollout).collect();
             Err(DiscoveryError::Several { pid, candidates })
         }
         (None, _) => Err(DiscoveryError::NoRollout { pid, passed_over }),

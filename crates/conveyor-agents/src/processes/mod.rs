@@ -8,7 +8,9 @@ mod programs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use discovery::{DiscoveryError, PassedOver, SharedServer, is_rollout_path, rollout_of_pid};
+pub use discovery::{
+    DiscoveryError, Holder, PassedOver, SharedServer, holder_below, is_rollout_path, rollout_of_pid,
+};
 pub use foreground::{ForegroundProcess, foreground};
 pub use procfs::ProcFs;
 pub use programs::Programs;
@@ -42,6 +44,12 @@ pub trait Processes {
     /// # Errors
     /// The system refuses to tell. A process that is gone has no children.
     fn children(&self, pid: u32) -> io::Result<Vec<u32>>;
+
+    /// The process's parent.
+    ///
+    /// # Errors
+    /// No such process, or the system refuses to tell.
+    fn parent(&self, pid: u32) -> io::Result<u32>;
 }
 
 /// The processes of this machine: from `/proc` where there is one, else from `ps` and `lsof`.

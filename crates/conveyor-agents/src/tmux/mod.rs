@@ -69,6 +69,29 @@ pub struct NewSession<'a> {
     pub environment: &'a [(OsString, OsString)],
     /// The program and its arguments; empty: the user's shell.
     pub command: &'a [OsString],
+    /// Keep the pane with what it shows when the program ends, until [`Tmux::let_go`]: so that one
+    /// that fails at its start can be asked why.
+    pub keep: bool,
+}
+
+/// The server that a [`Tmux`] talks to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// Its process.
+    pub pid: u32,
+    /// Its socket, by which every process can reach it.
+    pub socket: PathBuf,
+}
+
+/// A pane of any session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaneOfSession {
+    /// The session.
+    pub session: String,
+    /// The pane's id.
+    pub id: String,
+    /// The process that tmux started in it.
+    pub pid: u32,
 }
 
 /// Which part of a terminal to capture.
@@ -210,7 +233,59 @@ impl Tmux {
             [only] => call.hidden_arg(as_shell_command(only)?),
             words => words.iter().fold(call, Call::hidden_arg),
         };
-        self.run(call).map(drop)
+        if !new.keep {
+            return self.run(call).map(drop);
+        }
+        // In the same call, so that no program is fast enough to end before it.
+        let exact = format!("{}:", exact(new.name)?);
+        let call = call.then("set-option").hidden_arg("-w").hidden_arg("-t").hidden_arg(exact);
+        self.run(call.hidden_arg("remain-on-exit").hidden_arg("on")).map(drop)
+    }
+
+    /// From now on a session that was started to be kept ends with its program, as sessions do.
+    ///
+    /// # Errors
+    /// No such session, or tmux could not be asked.
+    pub fn let_go(&self, session: &str) -> Result<(), TmuxError> {
+        let exact = format!("{}:", exact(session)?);
+        let call = Call::new("set-option", session).hidden_arg("-w").hidden_arg("-t").hidden_arg(exact);
+        self.run(call.arg("remain-on-exit").hidden_arg("off")).map(drop)
+    }
+
+    /// Which server it is.
+    ///
+    /// # Errors
+    /// No server runs, or tmux could not be asked.
+    pub fn server_facts(&self) -> Result<ServerFacts, TmuxError> {
+        let call = Call::new("display-message", "").arg("-p");
+        let printed = self.run(call.hidden_arg("#{pid} #{socket_path}"))?;
+        let facts = printed.trim_end().split_once(' ').and_then(|(pid, socket)| {
+            let socket = PathBuf::from(socket);
+            Some(ServerFacts { pid: pid.parse().ok()?, socket })
+        });
+        facts.ok_or_else(|| TmuxError::Failed {
+            command: "tmux display-message".into(),
+            message: format!("tmux tells no process and socket of its server, but {printed:?}"),
+        })
+    }
+
+    /// The panes of all sessions; none when no server runs.
+    ///
+    /// # Errors
+    /// tmux could not be asked.
+    pub fn panes(&self) -> Result<Vec<PaneOfSession>, TmuxError> {
+        let call = Call::new("list-panes", "").arg("-a").hidden_arg("-F");
+        let printed = match self.run(call.hidden_arg("#{pane_pid} #{pane_id} #{session_name}")) {
+            Ok(printed) => printed,
+            Err(TmuxError::NoSession { .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let pane = |line: &str| {
+            let mut fields = line.splitn(3, ' ');
+            let (pid, id, session) = (fields.next()?.parse().ok()?, fields.next()?, fields.next()?);
+            Some(PaneOfSession { session: session.to_owned(), id: id.to_owned(), pid })
+        };
+        Ok(printed.lines().filter_map(pane).collect())
     }
 
     /// Ends a session and the programs in it; `false` when there was none.
