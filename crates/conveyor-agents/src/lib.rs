@@ -5,6 +5,7 @@
 
 pub mod age;
 pub mod codex;
+pub mod desktop;
 pub mod processes;
 pub mod rollout;
 pub mod screen;

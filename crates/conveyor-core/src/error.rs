@@ -223,12 +223,29 @@ pub enum Error {
     /// A rule about given values is broken; the text names the value and the rule.
     #[error("{0}")]
     Invalid(String),
+    /// The request is in order, but the machine says no: the same cause, with exit code 1.
+    #[error("{0}")]
+    Operational(Box<Error>),
 }
 
 impl Error {
     /// A broken rule about given values.
     pub fn invalid(text: impl Into<String>) -> Self {
         Self::Invalid(text.into())
+    }
+
+    /// The environment says no to a request that is in order; the text says what to do.
+    pub fn refused(text: impl Into<String>) -> Self {
+        Self::invalid(text).operational()
+    }
+
+    /// The same cause as a refusal of the environment.
+    #[must_use]
+    pub fn operational(self) -> Self {
+        match self {
+            Self::Operational(_) => self,
+            cause => Self::Operational(Box::new(cause)),
+        }
     }
 
     /// What to do about it, as the end of a sentence; `None` where the text says it already.
@@ -307,6 +324,7 @@ impl Error {
             Self::NotClosed { .. } => "the failure is recorded; try again once its cause is gone".into(),
             Self::File { .. } => "check the directory, its permissions and the space left".into(),
             Self::Store(error) => return store_hint(error),
+            Self::Operational(cause) => return cause.hint(),
             _ => return None,
         })
     }
@@ -352,6 +370,7 @@ impl Error {
             Self::NobodyToNudge { .. } => "nobody_to_nudge",
             Self::NoWorker(_) => "no_worker",
             Self::Invalid(_) => "invalid",
+            Self::Operational(cause) => cause.code(),
         }
     }
 
@@ -359,7 +378,7 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotClosed { .. } => 1,
+            Self::NotClosed { .. } | Self::Operational(_) => 1,
             Self::TargetNotReady(_) => 3,
             Self::Unconfirmed { .. } => 4,
             _ => 2,
@@ -396,6 +415,7 @@ impl Error {
             | Self::TurnNotEnded { .. }
             | Self::NotClosed { .. }
             | Self::Tmux(_) => "WorkerError",
+            Self::Operational(cause) => cause.audit_type(),
             _ => "Error",
         }
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use conveyor_core::ServerChoice;
+use conveyor_core::windows::Desktop;
 
 /// The environment as the program uses it. Unset and empty mean the same.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,8 @@ pub struct Environment {
     pub tmux: Option<PathBuf>,
     /// `TMUX` and `TMUX_TMPDIR`: which tmux server. The server that we run in comes first.
     pub tmux_server: ServerChoice,
+    /// The desktop on which windows are opened; tests put their own in its place.
+    pub desktop: Desktop,
 }
 
 impl Environment {
@@ -48,6 +51,7 @@ impl Environment {
             native: text("CONVEYOR_NATIVE"),
             tmux: None,
             tmux_server: tmux_server(text("TMUX").as_deref(), path("TMUX_TMPDIR")),
+            desktop: Desktop::default(),
         }
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use conveyor_testkit::{TmuxServer, wait};
 
+use super::Lab;
 use super::ledger::{self, SMALL, Scale, TASK};
 use super::measure::{Subject, interleaved, output, timed};
 use super::report::{Bar, Report, Row, Unit};
 use super::rollout::{self, MB, SESSION};
-use super::Lab;
 use crate::failure::{Context as _, Failure};
 
 /// The terminal of the worker.
@@ -31,9 +31,11 @@ pub(super) fn run(lab: &Lab, report: &mut Report) -> Result<(), Failure> {
 fn show(tmux: &TmuxServer, lines: usize) -> Result<(), Failure> {
     let screen = crate::source_root().join(SCREEN);
     let output = "output of a command that the worker has run, as wide as such lines are";
-    let command =
-        format!("seq -f 'line %g: {output}' {lines}; cat '{}'; exec sleep 3600", screen.display());
-    tmux.tmux(["new-session", "-d", "-s", TERMINAL, "-x", "200", "-y", "50", &command]);
+    let command = format!("seq -f 'line %g: {output}' {lines}; cat '{}'; exec sleep 3600", screen.display());
+    // By itself tmux drops lines from 2,000 on.
+    let roomy = ["start-server", ";", "set-option", "-g", "history-limit", "5000", ";"];
+    let session = ["new-session", "-d", "-s", TERMINAL, "-x", "200", "-y", "50", &command];
+    tmux.tmux(roomy.into_iter().chain(session));
     let shown = std::fs::read_to_string(&screen).context(screen.display())?;
     let last = shown.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned();
     wait::until(Duration::from_secs(20), "the terminal", || capture_once(tmux).contains(&last));
@@ -105,10 +107,8 @@ struct Contract {
 fn under_long_contract(lab: &Lab, report: &mut Report, tmux: &TmuxServer) -> Result<(), Failure> {
     let few = with_contract(lab, "few.db", Contract { criteria: 5, revisions: 1 })?;
     let many = with_contract(lab, "many.db", Contract { criteria: 500, revisions: 50 })?;
-    let mut subjects = [
-        Subject::new("few", || cycle(lab, &few, tmux)),
-        Subject::new("many", || cycle(lab, &many, tmux)),
-    ];
+    let mut subjects =
+        [Subject::new("few", || cycle(lab, &few, tmux)), Subject::new("many", || cycle(lab, &many, tmux))];
     let medians = interleaved(lab.rounds(50), &mut subjects)?;
     report.add(Row::ratio(
         "cycle, 500 criteria and 50 revisions",
@@ -177,7 +177,7 @@ fn write_contract(connection: &rusqlite::Connection, contract: Contract) -> rusq
 /// Reading a terminal with a long history: capturing it, and telling what it shows.
 pub(super) fn screen(lab: &Lab, report: &mut Report) -> Result<(), Failure> {
     const MOST: f64 = 0.005;
-    // tmux keeps 2,000 lines beside the screen of 50 unless it is told otherwise.
+    // Beside the screen of 50.
     const LINES: &str = "1950";
     let tmux = TmuxServer::new();
     show(&tmux, 2_100)?;

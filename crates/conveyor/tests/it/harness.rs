@@ -146,9 +146,15 @@ impl World {
     /// written. Gives the line.
     #[track_caller]
     pub fn refused(&self, arguments: &[&str]) -> String {
+        self.refused_with(2, &self.environment(), arguments)
+    }
+
+    /// As [`Self::refused`], with another exit code, in another environment.
+    #[track_caller]
+    pub fn refused_with(&self, code: u8, environment: &Environment, arguments: &[&str]) -> String {
         let before = self.dump();
-        let ran = self.run(arguments);
-        assert_eq!(ran.code, 2, "{arguments:?} was not refused: {}{}", ran.stdout, ran.stderr);
+        let ran = self.run_in(environment, arguments);
+        assert_eq!(ran.code, code, "{arguments:?} was not refused: {}{}", ran.stdout, ran.stderr);
         assert_eq!(ran.stdout, "", "{arguments:?}");
         assert_eq!(ran.stderr.lines().count(), 1, "{arguments:?}: {}", ran.stderr);
         assert_eq!(self.dump(), before, "{arguments:?} wrote something");

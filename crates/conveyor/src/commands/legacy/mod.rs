@@ -4,4 +4,5 @@ pub mod events;
 pub mod import_compat;
 pub mod list;
 pub mod status;
+pub mod stop;
 pub mod update_status;
