@@ -12,6 +12,7 @@ use conveyor_model::shell::quote;
 use conveyor_store::StoreError;
 
 use crate::ingest::IngestError;
+use crate::spawn::StartError;
 use crate::typing::NotReady;
 
 /// A failed operation.
@@ -220,6 +221,9 @@ pub enum Error {
     /// There is no legacy worker of this name.
     #[error("there is no worker called {0:?}")]
     NoWorker(String),
+    /// A session was not started.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// A rule about given values is broken; the text names the value and the rule.
     #[error("{0}")]
     Invalid(String),
@@ -323,6 +327,7 @@ impl Error {
             Self::NoSegment(_) => "the captures are recorded; the terminals show nothing new".into(),
             Self::NotClosed { .. } => "the failure is recorded; try again once its cause is gone".into(),
             Self::File { .. } => "check the directory, its permissions and the space left".into(),
+            Self::Start(error) => return error.hint(),
             Self::Store(error) => return store_hint(error),
             Self::Operational(cause) => return cause.hint(),
             _ => return None,
@@ -369,6 +374,7 @@ impl Error {
             Self::NoTerminalOfSession(_) => "no_terminal_of_session",
             Self::NobodyToNudge { .. } => "nobody_to_nudge",
             Self::NoWorker(_) => "no_worker",
+            Self::Start(_) => "not_started",
             Self::Invalid(_) => "invalid",
             Self::Operational(cause) => cause.code(),
         }
@@ -378,7 +384,7 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotClosed { .. } | Self::Operational(_) => 1,
+            Self::NotClosed { .. } | Self::Start(_) | Self::Operational(_) => 1,
             Self::TargetNotReady(_) => 3,
             Self::Unconfirmed { .. } => 4,
             _ => 2,
@@ -414,6 +420,7 @@ impl Error {
             | Self::NoSegment(_)
             | Self::TurnNotEnded { .. }
             | Self::NotClosed { .. }
+            | Self::Start(_)
             | Self::Tmux(_) => "WorkerError",
             Self::Operational(cause) => cause.audit_type(),
             _ => "Error",

@@ -136,7 +136,11 @@ impl Codex {
             Approval::OnRequest => "on-request",
             Approval::Never => "never",
         };
-        words.extend(["--sandbox", sandbox, "--ask-for-approval", approval].map(word));
+        words.extend(["--sandbox", sandbox].map(word));
+        // For this one the terminal would open a dialog of its own; the thread has it already.
+        if how.approval != Approval::Untrusted {
+            words.extend(["--ask-for-approval", approval].map(word));
+        }
         if let Some(model) = how.model {
             words.extend(["--model", model].map(word));
         }

@@ -167,6 +167,11 @@ pub(crate) static ADDITIONS: &[Addition] = &[
     Addition::Index(
         index("conveyor_tasks_name", "tasks", "name, created_at").on_postgres("name, created_at, rowid"),
     ),
+    // Starts of sessions, among all events.
+    Addition::Index(
+        index("conveyor_spawns", "events", "type, id")
+            .only("type in ('session_spawn_intent', 'session_spawn_thread', 'session_spawn_ended')"),
+    ),
     // How agents are reached, what they do, what is on its way to them.
     Addition::Table(&ENDPOINTS),
     Addition::Index(
