@@ -10,3 +10,4 @@ pub mod processes;
 pub mod rollout;
 pub mod screen;
 pub mod tmux;
+pub mod which;

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use conveyor_core::legacy::Place;
+use conveyor_core::spawn::Installation;
 use conveyor_core::{Cx, Tmux};
 use conveyor_store::{Access, Db, Location, OpenOptions};
 
@@ -36,7 +37,7 @@ pub(crate) fn run(arguments: &[OsString], host: &mut Host) -> Result<(), Failure
     };
     let Some(spec) = commands::find(&name) else { return Err(unknown_command(program, &name)) };
     let tree = help::command_tree(spec, program);
-    match grammar::parse(tree.clone(), &rest[1..])? {
+    match grammar::parse(tree.clone(), spec.foreign.as_ref(), &rest[1..])? {
         Request::Help => {
             let text = help::of_command(tree, host.stdout_is_terminal);
             Out::new(host).raw(&text)
@@ -102,7 +103,36 @@ impl App<'_> {
         Tmux::new(environment.tmux.as_deref().unwrap_or("tmux".as_ref()), environment.tmux_server.clone())
     }
 
-    fn location(&self, db: &DbPath) -> Result<Location, Failure> {
+    /// The Codex on `PATH` with the home that is given, that `CODEX_HOME` names, or the usual one.
+    #[must_use]
+    pub fn installation(&self, home: Option<&str>) -> Installation {
+        let environment = &self.host.environment;
+        let home = home.or(environment.codex_home.as_deref()).unwrap_or("~/.codex");
+        Installation {
+            program: self.which("codex"),
+            home: self.absolute(home),
+            user_home: environment.home.clone(),
+        }
+    }
+
+    /// Where a program is, as a shell would find it.
+    #[must_use]
+    pub fn which(&self, name: &str) -> Option<PathBuf> {
+        let environment = &self.host.environment;
+        conveyor_core::which(Path::new(name), environment.path.as_deref(), &self.host.cwd)
+    }
+
+    /// The directory of the running program.
+    #[must_use]
+    pub fn program_dir(&self) -> Option<PathBuf> {
+        self.host.environment.executable.as_deref().and_then(Path::parent).map(Path::to_owned)
+    }
+
+    /// Which ledger `--path`, the environment or the state root names.
+    ///
+    /// # Errors
+    /// A malformed URL.
+    pub fn location(&self, db: &DbPath) -> Result<Location, Failure> {
         let environment = &self.host.environment;
         if let Some(given) = db.path.as_ref().or(environment.database_url.as_ref()) {
             if Location::is_server_url(given) {

@@ -1,5 +1,6 @@
 //! Every environment variable that the program looks at, read once.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use conveyor_core::ServerChoice;
@@ -28,6 +29,18 @@ pub struct Environment {
     pub tmux: Option<PathBuf>,
     /// `TMUX` and `TMUX_TMPDIR`: which tmux server. The server that we run in comes first.
     pub tmux_server: ServerChoice,
+    /// `PATH`: where programs are looked for.
+    pub path: Option<OsString>,
+    /// `CODEX_HOME`: the default of `--codex-home`.
+    pub codex_home: Option<String>,
+    /// `CODEX_THREAD_ID`: the thread of the agent that runs this command.
+    pub codex_thread_id: Option<String>,
+    /// `TMUX_PANE`: the pane that we run in. Inside an agent it proves nothing.
+    pub tmux_pane: Option<String>,
+    /// `SHELL`: the user's shell.
+    pub shell: Option<PathBuf>,
+    /// The running program.
+    pub executable: Option<PathBuf>,
     /// The desktop on which windows are opened; tests put their own in its place.
     pub desktop: Desktop,
 }
@@ -51,6 +64,12 @@ impl Environment {
             native: text("CONVEYOR_NATIVE"),
             tmux: None,
             tmux_server: tmux_server(text("TMUX").as_deref(), path("TMUX_TMPDIR")),
+            path: std::env::var_os("PATH"),
+            codex_home: text("CODEX_HOME"),
+            codex_thread_id: text("CODEX_THREAD_ID"),
+            tmux_pane: text("TMUX_PANE"),
+            shell: path("SHELL"),
+            executable: std::env::current_exe().ok(),
             desktop: Desktop::default(),
         }
     }

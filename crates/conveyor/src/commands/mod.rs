@@ -14,6 +14,7 @@ pub mod typing;
 
 use crate::app::App;
 use crate::failure::Failure;
+pub use crate::grammar::Foreign;
 
 /// Every command, in the order of the help.
 pub const COMMANDS: &[CommandSpec] = &[
@@ -62,6 +63,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<legacy::status::Status>(),
     spec::<legacy::update_status::UpdateStatus>(),
     spec::<legacy::events::Events>(),
+    spec::<legacy::start::Start>(),
     spec::<legacy::stop::Stop>(),
     spec::<legacy::import_compat::ImportCompat>(),
     spec::<admin::db_doctor::DbDoctor>(),
@@ -139,6 +141,8 @@ pub trait Subcommand: clap::Args {
     const ABOUT: &'static str;
     /// What a newcomer must know, and at least one complete example.
     const HELP: &'static str;
+    /// What it hands on to another program, if it does: then its last positional takes that.
+    const FOREIGN: Option<Foreign> = None;
 
     /// Runs it.
     ///
@@ -159,6 +163,7 @@ pub struct CommandSpec {
     pub about: &'static str,
     /// What a newcomer must know, with an example.
     pub help: &'static str,
+    pub(crate) foreign: Option<Foreign>,
     pub(crate) args: fn(clap::Command) -> clap::Command,
     pub(crate) run: fn(&clap::ArgMatches, &mut App<'_>) -> Result<(), Failure>,
 }
@@ -177,6 +182,7 @@ const fn spec<C: Subcommand>() -> CommandSpec {
         group: C::GROUP,
         about: C::ABOUT,
         help: C::HELP,
+        foreign: C::FOREIGN,
         args: C::augment_args,
         run: |matches, app| {
             let command = C::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string()))?;

@@ -104,6 +104,11 @@ impl World {
         self.run_with(environment.clone(), &all)
     }
 
+    /// Runs a command with other environment variables, without adding `--path`.
+    pub fn run_bare(&self, environment: &Environment, arguments: &[&str]) -> Ran {
+        self.run_with(environment.clone(), arguments)
+    }
+
     /// Runs a command without adding `--path`.
     pub fn run_plain(&self, arguments: &[&str]) -> Ran {
         self.run_with(self.environment(), arguments)

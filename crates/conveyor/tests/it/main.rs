@@ -31,6 +31,7 @@ mod register;
 mod rollouts;
 mod sessions;
 mod shell;
+mod start;
 mod stop;
 mod tail;
 mod tasks;
