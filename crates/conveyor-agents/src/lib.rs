@@ -10,4 +10,3 @@ pub mod processes;
 pub mod rollout;
 pub mod screen;
 pub mod tmux;
-pub mod which;

@@ -221,6 +221,14 @@ pub enum Error {
     /// There is no legacy worker of this name.
     #[error("there is no worker called {0:?}")]
     NoWorker(String),
+    /// A session is not proven to be the one that is meant.
+    #[error("the Codex session {thread_id:?} cannot be identified: {reason}")]
+    ThreadNotProven {
+        /// Its thread, as given.
+        thread_id: String,
+        /// What is wanting.
+        reason: String,
+    },
     /// A session was not started.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -327,6 +335,9 @@ impl Error {
             Self::NoSegment(_) => "the captures are recorded; the terminals show nothing new".into(),
             Self::NotClosed { .. } => "the failure is recorded; try again once its cause is gone".into(),
             Self::File { .. } => "check the directory, its permissions and the space left".into(),
+            Self::ThreadNotProven { .. } => {
+                "check the id, and which Codex is meant with --codex-home DIR".into()
+            }
             Self::Start(error) => return error.hint(),
             Self::Store(error) => return store_hint(error),
             Self::Operational(cause) => return cause.hint(),
@@ -374,6 +385,7 @@ impl Error {
             Self::NoTerminalOfSession(_) => "no_terminal_of_session",
             Self::NobodyToNudge { .. } => "nobody_to_nudge",
             Self::NoWorker(_) => "no_worker",
+            Self::ThreadNotProven { .. } => "thread_not_proven",
             Self::Start(_) => "not_started",
             Self::Invalid(_) => "invalid",
             Self::Operational(cause) => cause.code(),
@@ -400,6 +412,7 @@ impl Error {
             | Self::RoleTaken { .. }
             | Self::SessionGone { .. }
             | Self::Rollout(_)
+            | Self::ThreadNotProven { .. }
             | Self::Discovery(_) => "CodexSessionError",
             Self::UnknownTask(_)
             | Self::NoActiveBinding(_)

@@ -42,7 +42,6 @@ pub mod typing;
 pub mod windows;
 
 pub use conveyor_agents::tmux::{ServerChoice, Tmux};
-pub use conveyor_agents::which::which;
 pub use cx::{Cx, RandomIds, SystemClock};
 pub use error::Error;
 

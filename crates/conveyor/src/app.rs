@@ -103,23 +103,17 @@ impl App<'_> {
         Tmux::new(environment.tmux.as_deref().unwrap_or("tmux".as_ref()), environment.tmux_server.clone())
     }
 
-    /// The Codex on `PATH` with the home that is given, that `CODEX_HOME` names, or the usual one.
+    /// The Codex that is meant: `given`, else what the environment says.
     #[must_use]
-    pub fn installation(&self, home: Option<&str>) -> Installation {
+    pub fn installation(&self, given: Option<&str>) -> Installation {
         let environment = &self.host.environment;
-        let home = home.or(environment.codex_home.as_deref()).unwrap_or("~/.codex");
-        Installation {
-            program: self.which("codex"),
-            home: self.absolute(home),
-            user_home: environment.home.clone(),
-        }
-    }
-
-    /// Where a program is, as a shell would find it.
-    #[must_use]
-    pub fn which(&self, name: &str) -> Option<PathBuf> {
-        let environment = &self.host.environment;
-        conveyor_core::which(Path::new(name), environment.path.as_deref(), &self.host.cwd)
+        let home = match (given, &environment.codex_home) {
+            (Some(given), _) => self.absolute(given),
+            (None, Some(home)) => self.host.cwd.join(home),
+            (None, None) => self.absolute("~/.codex"),
+        };
+        let program = environment.program("codex").map(|program| self.host.cwd.join(program));
+        Installation { program, home, user_home: environment.home.clone() }
     }
 
     /// The directory of the running program.

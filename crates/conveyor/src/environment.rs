@@ -1,7 +1,7 @@
 //! Every environment variable that the program looks at, read once.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use conveyor_core::ServerChoice;
 use conveyor_core::windows::Desktop;
@@ -25,16 +25,16 @@ pub struct Environment {
     pub typing_guard: Option<String>,
     /// `CONVEYOR_NATIVE`: whether agents' servers are asked, `on` or `off`.
     pub native: Option<String>,
+    /// `CODEX_HOME`: which Codex is meant; default `~/.codex`.
+    pub codex_home: Option<PathBuf>,
+    /// `CODEX_THREAD_ID`: the thread of the agent that runs us, if one does.
+    pub codex_thread_id: Option<String>,
+    /// `PATH`: where programs are looked for.
+    pub search_path: Option<std::ffi::OsString>,
     /// The tmux program, where it is not the one on `PATH`; for tests.
     pub tmux: Option<PathBuf>,
     /// `TMUX` and `TMUX_TMPDIR`: which tmux server. The server that we run in comes first.
     pub tmux_server: ServerChoice,
-    /// `PATH`: where programs are looked for.
-    pub path: Option<OsString>,
-    /// `CODEX_HOME`: the default of `--codex-home`.
-    pub codex_home: Option<String>,
-    /// `CODEX_THREAD_ID`: the thread of the agent that runs this command.
-    pub codex_thread_id: Option<String>,
     /// `TMUX_PANE`: the pane that we run in. Inside an agent it proves nothing.
     pub tmux_pane: Option<String>,
     /// `SHELL`: the user's shell.
@@ -62,17 +62,31 @@ impl Environment {
             home,
             typing_guard: text("CONVEYOR_TYPING_GUARD"),
             native: text("CONVEYOR_NATIVE"),
+            codex_home: path("CODEX_HOME"),
+            codex_thread_id: text("CODEX_THREAD_ID"),
+            search_path: std::env::var_os("PATH"),
             tmux: None,
             tmux_server: tmux_server(text("TMUX").as_deref(), path("TMUX_TMPDIR")),
-            path: std::env::var_os("PATH"),
-            codex_home: text("CODEX_HOME"),
-            codex_thread_id: text("CODEX_THREAD_ID"),
             tmux_pane: text("TMUX_PANE"),
             shell: path("SHELL"),
             executable: std::env::current_exe().ok(),
             desktop: Desktop::default(),
         }
     }
+}
+
+impl Environment {
+    /// The program of this name that a shell would run.
+    #[must_use]
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
+        let places = std::env::split_paths(self.search_path.as_ref()?).collect::<Vec<_>>();
+        places.into_iter().map(|place| place.join(name)).find(|program| is_executable(program))
+    }
+}
+
+fn is_executable(program: &Path) -> bool {
+    let found = std::fs::metadata(program);
+    found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 /// The server that tmux itself would take: the one that we run in, whose socket is the first part

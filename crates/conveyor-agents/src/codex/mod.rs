@@ -37,7 +37,7 @@ pub use protocol::{
     Approval, Flag, Goal, Item, ItemEntry, Page, Queued, Sandbox, Status, Thread, Turn, TurnError, TurnStatus,
 };
 pub use state::{Reading, State, probe};
-pub use terminal::{agent_ancestor, agent_process, panes_of_thread};
+pub use terminal::{agent_process, panes_of_thread};
 pub use trust::{Trust, TrustLevel};
 pub use turns::{
     Accepted, Interrupted, Location, Message, deliver, interrupt, locate, locate_text, wait_for_end,

@@ -52,25 +52,6 @@ pub fn agent_process(pane_pid: u32) -> Option<u32> {
     agents.clone().find(|agent| is_pane(agent.pid)).or_else(|| agents.next()).map(|agent| agent.pid)
 }
 
-/// The nearest of the ancestors of a process that is Codex's program.
-#[must_use]
-pub fn agent_ancestor(pid: u32) -> Option<u32> {
-    let processes = local();
-    let mut next = processes.parent(pid).ok()?;
-    for _ in 0..MOST {
-        if next <= 1 {
-            return None;
-        }
-        let line = processes.command_line(next).unwrap_or_default();
-        let program = line.split(' ').take(2).any(|word| word.rsplit('/').next() == Some(PROGRAM));
-        if program {
-            return Some(next);
-        }
-        next = processes.parent(next).ok()?;
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -93,11 +74,6 @@ mod tests {
 
         fn children(&self, pid: u32) -> io::Result<Vec<u32>> {
             Ok(self.0.iter().filter(|row| row.1 == pid).map(|row| row.0).collect())
-        }
-
-        fn parent(&self, pid: u32) -> io::Result<u32> {
-            let row = self.0.iter().find(|row| row.0 == pid);
-            row.map(|row| row.1).ok_or_else(|| io::ErrorKind::NotFound.into())
         }
     }
 

@@ -27,7 +27,10 @@ pub enum DiscoveryError {
         reason: io::Error,
     },
     /// The process serves several sessions, so it proves none.
-    #[error("process {pid} is {server}; give the session's rollout with --codex-session")]
+    #[error(
+        "process {pid} is {server}; let the session register itself with --self, or name its thread with \
+         --thread-id"
+    )]
     SharedServer {
         /// The pid as given.
         pid: i64,
@@ -85,6 +88,16 @@ pub struct PassedOver {
     pub pid: u32,
     /// Why.
     pub reason: String,
+}
+
+/// What shows that a process serves several sessions and is none; `None` for every other process,
+/// and for one that cannot be looked at.
+#[must_use]
+pub fn shared_server(processes: &dyn Processes, pid: i64) -> Option<SharedServer> {
+    match look_at(processes, u32::try_from(pid).ok().filter(|pid| *pid > 0)?) {
+        Ok(Held::Shared(server)) => Some(server),
+        _ => None,
+    }
 }
 
 /// A rollout and the process that holds it open.

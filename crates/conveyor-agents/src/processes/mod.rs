@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 pub use discovery::{
     DiscoveryError, Holder, PassedOver, SharedServer, holder_below, is_rollout_path, rollout_of_pid,
+    shared_server,
 };
 pub use foreground::{ForegroundProcess, foreground};
 pub use procfs::ProcFs;
@@ -44,12 +45,6 @@ pub trait Processes {
     /// # Errors
     /// The system refuses to tell. A process that is gone has no children.
     fn children(&self, pid: u32) -> io::Result<Vec<u32>>;
-
-    /// The process's parent.
-    ///
-    /// # Errors
-    /// No such process, or the system refuses to tell.
-    fn parent(&self, pid: u32) -> io::Result<u32>;
 }
 
 /// The processes of this machine: from `/proc` where there is one, else from `ps` and `lsof`.

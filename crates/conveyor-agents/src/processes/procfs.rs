@@ -65,11 +65,6 @@ impl Processes for ProcFs {
     fn children(&self, pid: u32) -> io::Result<Vec<u32>> {
         Ok(self.tree()?.get(&pid).cloned().unwrap_or_default())
     }
-
-    fn parent(&self, pid: u32) -> io::Result<u32> {
-        let stat = fs::read(path(pid, "stat")).map_err(gone)?;
-        parent_of(&stat).ok_or_else(|| io::ErrorKind::InvalidData.into())
-    }
 }
 
 fn path(pid: u32, name: &str) -> PathBuf {

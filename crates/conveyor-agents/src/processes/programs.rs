@@ -60,10 +60,6 @@ impl Processes for Programs {
     fn children(&self, pid: u32) -> io::Result<Vec<u32>> {
         Ok(self.table()?.iter().filter(|(_, process)| process.parent == pid).map(|(pid, _)| *pid).collect())
     }
-
-    fn parent(&self, pid: u32) -> io::Result<u32> {
-        self.process(pid).map(|process| process.parent)
-    }
 }
 
 fn run(program: &str, arguments: &[&str]) -> io::Result<Vec<u8>> {

@@ -48,10 +48,6 @@ impl Processes for Described {
     fn children(&self, pid: u32) -> io::Result<Vec<u32>> {
         Ok(self.0.iter().filter(|(_, process)| process.0 == pid).map(|(pid, _)| *pid).collect())
     }
-
-    fn parent(&self, pid: u32) -> io::Result<u32> {
-        self.0.get(&pid).map(|process| process.0).ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
 }
 
 #[test]

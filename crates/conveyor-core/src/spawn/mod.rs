@@ -38,6 +38,7 @@ use crate::legacy::{check_name, tmux_session_of};
 use crate::{Cx, Error, Result};
 
 pub use error::StartError;
+pub(crate) use record::{record_terminal, tmux_address};
 
 /// The Codex that is meant, and what its terminals get from our own surroundings.
 #[derive(Clone, Debug)]

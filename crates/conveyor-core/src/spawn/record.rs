@@ -37,7 +37,7 @@ pub(super) fn register(cx: &mut Cx, spawn: &Spawn<'_>, proven: &Proven) -> Resul
     let session = cx.db.write(|tx| {
         let session = insert(tx, spawn, proven, &cwd)?;
         let address = tmux_address(&server, &spawn.tmux_session, &proven.pane);
-        record_terminal(tx, &session.id, address, &server, &proven.pane)?;
+        record_terminal(tx, &session.id, address, EndpointOrigin::Spawned, &server, &proven.pane)?;
         if let (Some(thread), Some(address)) = (&proven.thread, &endpoint) {
             endpoints::record(
                 tx,
@@ -114,6 +114,7 @@ pub(crate) fn record_terminal(
     tx: &mut Tx<'_>,
     session_id: &str,
     address: Value,
+    origin: EndpointOrigin,
     server: &ServerFacts,
     pane: &PaneFacts,
 ) -> Result<(), StoreError> {
@@ -124,7 +125,7 @@ pub(crate) fn record_terminal(
             adapter: Adapter::Tmux,
             address,
             incarnation: &format!("{}:{}:{}", server.pid, pane.id, pane.pid),
-            origin: EndpointOrigin::Spawned,
+            origin,
             capabilities: json!({}),
         },
     )

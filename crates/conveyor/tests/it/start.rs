@@ -43,9 +43,9 @@ pub fn with_codex(world: &World) -> Environment {
     program(&world.dir().join("opt/conveyor"), "exit 0");
     let dirs = [world.dir().join("tools"), PathBuf::from("/usr/bin"), PathBuf::from("/bin")];
     Environment {
-        path: Some(std::env::join_paths(dirs).unwrap()),
+        search_path: Some(std::env::join_paths(dirs).unwrap()),
         executable: Some(world.dir().join("opt/conveyor")),
-        codex_home: Some(world.dir().join("codex-home").display().to_string()),
+        codex_home: Some(world.dir().join("codex-home")),
         ..world.environment()
     }
 }
@@ -169,7 +169,7 @@ fn help_is_ours_unless_it_is_handed_on() {
 fn refusals_come_in_order() {
     on_sqlite(|world| {
         let with = with_codex(world);
-        let without = Environment { path: Some(OsString::from("/nowhere")), ..with.clone() };
+        let without = Environment { search_path: Some(OsString::from("/nowhere")), ..with.clone() };
         let no_tmux = Environment { tmux: Some("tmux-that-is-not-there".into()), ..with.clone() };
         terminals::start(world, "taken", "exec sleep 600");
         let refused = |code: u8, environment: &Environment, arguments: &[&str]| {

@@ -59,6 +59,7 @@ impl Registration {
             tmux_session: self.tmux_session.as_deref(),
             codex_app_thread_id: self.codex_app_thread_id.as_deref(),
             codex_app_thread_title: self.codex_app_thread_title.as_deref(),
+            identified: None,
         };
         let mut cx = app.open(&self.db, Access::Write)?;
         let registered = registration::register(&mut cx, &request)?;
