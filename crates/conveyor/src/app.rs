@@ -116,6 +116,16 @@ impl App<'_> {
         Installation { program, home, user_home: environment.home.clone() }
     }
 
+    /// tmux as a shell finds it.
+    #[must_use]
+    pub fn tmux_program(&self) -> Option<PathBuf> {
+        let environment = &self.host.environment;
+        match &environment.tmux {
+            Some(given) => Some(given.clone()).filter(|given| given.is_file()),
+            None => environment.program("tmux"),
+        }
+    }
+
     /// The directory of the running program.
     #[must_use]
     pub fn program_dir(&self) -> Option<PathBuf> {
@@ -141,6 +151,13 @@ impl App<'_> {
     #[must_use]
     pub fn state_root(&self) -> PathBuf {
         self.absolute(self.host.environment.state_root.as_deref().unwrap_or(".codex-workers"))
+    }
+
+    /// The same for somebody who works in another directory.
+    #[must_use]
+    pub fn state_root_below(&self, directory: &Path) -> PathBuf {
+        let given = self.host.environment.state_root.as_deref().unwrap_or(".codex-workers");
+        if given.starts_with('~') { self.absolute(given) } else { lexically_absolute(&directory.join(given)) }
     }
 
     /// A path as the user means it: `~` is the home directory, relative to the current directory,

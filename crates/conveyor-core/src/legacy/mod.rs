@@ -17,6 +17,7 @@ pub use events::{Selection, each_event};
 pub use files::{append_event, check_name, read_object, write_object, write_text};
 pub use import::{Action, Import, Request as ImportRequest, WorkerImport, import};
 pub use launch::Surroundings;
+pub(crate) use list::worker_directories;
 pub use list::{Listed, list};
 pub use place::Place;
 pub use start::{Request as StartRequest, Started, start};

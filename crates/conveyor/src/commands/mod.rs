@@ -66,6 +66,8 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<legacy::start::Start>(),
     spec::<legacy::stop::Stop>(),
     spec::<legacy::import_compat::ImportCompat>(),
+    spec::<admin::doctor::Doctor>(),
+    spec::<admin::doctor::DoctorSelf>(),
     spec::<admin::db_doctor::DbDoctor>(),
     spec::<admin::completions::Completions>(),
     spec::<admin::man_pages::ManPages>(),

@@ -17,6 +17,7 @@ mod db_doctor;
 mod discover;
 mod dispatch;
 mod disposable;
+mod doctor;
 mod finish_task;
 mod follow;
 mod harness;
