@@ -5,7 +5,10 @@
 
 pub mod age;
 pub mod codex;
+pub mod desktop;
 pub mod processes;
 pub mod rollout;
+pub mod running;
 pub mod screen;
+pub mod shell;
 pub mod tmux;

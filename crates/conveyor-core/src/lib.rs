@@ -42,6 +42,7 @@ pub mod tasks;
 pub mod terminal;
 pub mod transcripts;
 pub mod typing;
+pub mod windows;
 
 pub use conveyor_agents::tmux::{ServerChoice, Tmux};
 pub use cx::{Cx, RandomIds, SystemClock};

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use conveyor_core::ServerChoice;
+use conveyor_core::windows::Desktop;
 
 /// The environment as the program uses it. Unset and empty mean the same.
 #[derive(Clone, Debug, Default)]
@@ -30,12 +31,18 @@ pub struct Environment {
     pub codex_thread_id: Option<String>,
     /// `PATH`: where programs are looked for.
     pub search_path: Option<std::ffi::OsString>,
-    /// The running program itself.
-    pub executable: Option<PathBuf>,
     /// The tmux program, where it is not the one on `PATH`; for tests.
     pub tmux: Option<PathBuf>,
     /// `TMUX` and `TMUX_TMPDIR`: which tmux server. The server that we run in comes first.
     pub tmux_server: ServerChoice,
+    /// `TMUX_PANE`: the pane that we run in. Inside an agent it proves nothing.
+    pub tmux_pane: Option<String>,
+    /// `SHELL`: the user's shell.
+    pub shell: Option<PathBuf>,
+    /// The running program.
+    pub executable: Option<PathBuf>,
+    /// The desktop on which windows are opened; tests put their own in its place.
+    pub desktop: Desktop,
 }
 
 impl Environment {
@@ -58,9 +65,12 @@ impl Environment {
             codex_home: path("CODEX_HOME"),
             codex_thread_id: text("CODEX_THREAD_ID"),
             search_path: std::env::var_os("PATH"),
-            executable: std::env::current_exe().ok(),
             tmux: None,
             tmux_server: tmux_server(text("TMUX").as_deref(), path("TMUX_TMPDIR")),
+            tmux_pane: text("TMUX_PANE"),
+            shell: path("SHELL"),
+            executable: std::env::current_exe().ok(),
+            desktop: Desktop::default(),
         }
     }
 }
