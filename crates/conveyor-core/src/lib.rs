@@ -28,6 +28,7 @@ pub mod doctor;
 pub mod inbox;
 pub mod ingest;
 pub mod legacy;
+pub mod mutation_audit;
 pub mod prompts;
 pub mod queue;
 pub mod reconcile;

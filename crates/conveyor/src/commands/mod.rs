@@ -33,6 +33,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<sessions::tail::Tail>(),
     spec::<observe::cycle::Cycle>(),
     spec::<observe::divergences::Divergences>(),
+    spec::<observe::mutation_audit::MutationAudit>(),
     spec::<transcripts::capture::TranscriptCapture>(),
     spec::<transcripts::show::TranscriptShow>(),
     spec::<transcripts::prune::TranscriptPrune>(),

@@ -23,6 +23,7 @@ mod harness;
 mod inbox;
 mod ingest;
 mod legacy;
+mod mutation_audit;
 mod panes;
 mod queue;
 mod reconcile;
