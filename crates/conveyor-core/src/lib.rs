@@ -34,6 +34,7 @@ pub mod queue;
 pub mod reconcile;
 pub mod registration;
 pub mod sessions;
+pub mod skills;
 pub mod tail;
 pub mod tasks;
 pub mod terminal;

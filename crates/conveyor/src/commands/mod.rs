@@ -62,6 +62,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<legacy::events::Events>(),
     spec::<legacy::import_compat::ImportCompat>(),
     spec::<admin::db_doctor::DbDoctor>(),
+    spec::<admin::install_skills::InstallSkills>(),
     spec::<admin::completions::Completions>(),
     spec::<admin::man_pages::ManPages>(),
 ];
