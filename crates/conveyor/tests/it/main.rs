@@ -18,6 +18,7 @@ mod db_doctor;
 mod discover;
 mod dispatch;
 mod disposable;
+mod documents;
 mod finish_task;
 mod follow;
 mod harness;
