@@ -54,9 +54,10 @@ Example:
 /// Codex's own directory: as given, else as the environment says, else its usual place.
 fn codex_home(app: &App<'_>, given: Option<&str>) -> Result<PathBuf, Failure> {
     let environment = &app.host.environment;
-    match given.or(environment.codex_home.as_deref()) {
-        Some(home) => Ok(app.absolute(home)),
-        None if environment.home.is_some() => Ok(app.absolute("~/.codex")),
-        None => Err(Failure::usage("HOME is not set: give --codex-home DIR")),
+    match (given, &environment.codex_home) {
+        (Some(given), _) => Ok(app.absolute(given)),
+        (None, Some(home)) => Ok(home.to_str().map_or_else(|| home.clone(), |home| app.absolute(home))),
+        (None, None) if environment.home.is_some() => Ok(app.absolute("~/.codex")),
+        (None, None) => Err(Failure::usage("HOME is not set: give --codex-home DIR")),
     }
 }
