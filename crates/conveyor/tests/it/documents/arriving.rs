@@ -30,8 +30,8 @@ pub const ARRIVING: &[(&str, &[&str])] = &[
     ("epilogue", &[]),
     ("compact-worker", &[]),
     ("request-worker-compact", &[]),
-    ("register-worker", &["--self", "--codex-home"]),
-    ("register-manager", &["--self", "--codex-home"]),
+    ("register-worker", &["--self", "--thread-id", "--codex-home"]),
+    ("register-manager", &["--self", "--thread-id", "--codex-home"]),
     (
         "finish-task",
         &[
