@@ -6,6 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use conveyor_testkit::codex::{self, Home};
+use conveyor_testkit::model_server::{Model, Script};
+
 /// A clone with a branch, and programs in front of `PATH`.
 struct Review {
     dir: tempfile::TempDir,
@@ -353,4 +356,25 @@ fn wrong_calls_get_the_usage() {
     let ran = review.run(&["--output", "no/such/place"]);
     assert_eq!(ran.code, 2, "{}", ran.stderr);
     assert_eq!(review.calls(), "");
+}
+
+#[test]
+fn the_real_codex_takes_these_options_and_prints_such_a_transcript() {
+    let model = Model::start(Script::new());
+    let (Some(home), Some(program)) = (Home::new(&model), codex::binary()) else { return };
+    let review = Review::new();
+    review.dirty();
+    let environment = home.environment();
+    let environment: Vec<(&str, &str)> =
+        environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let program = program.to_str().unwrap();
+    for options in [&["--codex-bin", program][..], &["--codex-bin", program, "--full-access"]] {
+        let ran = review.run_with(&environment, options);
+        assert!(ran.code == 0 && ran.is_clean(), "{options:?}: {}{}", ran.stdout, ran.stderr);
+        assert!(ran.stdout.lines().any(|line| line.starts_with("OpenAI Codex v")), "{}", ran.stdout);
+        assert!(ran.has("codex"), "{}", ran.stdout);
+    }
+    let asked: Vec<String> = model.requests().into_iter().map(|request| request.user_text).collect();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(asked.iter().all(|text| text.contains("Review the current code changes")), "{asked:?}");
 }
