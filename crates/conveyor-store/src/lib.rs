@@ -29,6 +29,7 @@ pub mod imports;
 pub mod inbox;
 mod location;
 pub mod manager_configs;
+pub mod mutations;
 pub mod notifications;
 pub mod observations;
 mod postgres;

@@ -46,6 +46,15 @@ pub(crate) fn run(arguments: &[OsString], host: &mut Host) -> Result<(), Failure
     }
 }
 
+/// Reads a command line as [`run`] does, without running it.
+pub(crate) fn check(words: &[String]) -> Result<(), Failure> {
+    let program = "conveyor";
+    let Some((name, rest)) = words.split_first() else { return Ok(()) };
+    let spec = commands::find(name).ok_or_else(|| unknown_command(program, name))?;
+    let rest: Vec<OsString> = rest.iter().map(Into::into).collect();
+    grammar::parse(help::command_tree(spec, program), &rest).map(drop)
+}
+
 fn unknown_command(program: &str, name: &str) -> Failure {
     if name.starts_with('-') {
         return Failure::usage(format!(

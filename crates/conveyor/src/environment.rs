@@ -17,6 +17,8 @@ pub struct Environment {
     pub program: Option<String>,
     /// `HOME`: what `~` means.
     pub home: Option<PathBuf>,
+    /// `CODEX_HOME`: which Codex is meant; default `~/.codex`.
+    pub codex_home: Option<PathBuf>,
     /// `PGPASSWORD`: password for a PostgreSQL server.
     pub server_password: Option<String>,
     /// `PGPASSFILE`: password file for PostgreSQL servers; default `~/.pgpass`.
@@ -57,6 +59,7 @@ impl Environment {
             state_root: text("WORKERCTL_STATE_ROOT"),
             database_url: text("CONVEYOR_DATABASE_URL"),
             program: text("CONVEYOR_CLI_PROG"),
+            codex_home: path("CODEX_HOME"),
             server_password: text("PGPASSWORD"),
             password_file: path("PGPASSFILE").or_else(|| Some(home.as_ref()?.join(".pgpass"))),
             home,

@@ -166,6 +166,8 @@ pub(crate) static ADDITIONS: &[Addition] = &[
             .only("json_extract(status_json, '$.notable_pane_pattern') is not null")
             .only_on_postgres("(status_json::json->>'notable_pane_pattern') is not null"),
     ),
+    // What was decided about a task, in order.
+    Addition::Index(index("conveyor_decisions_task", "manager_decisions", "task_id, id")),
     Addition::Index(
         index("conveyor_tasks_name", "tasks", "name, created_at").on_postgres("name, created_at, rowid"),
     ),

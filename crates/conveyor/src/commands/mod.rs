@@ -48,6 +48,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<contract::acknowledge::ManagerAck>(),
     spec::<observe::cycle::Cycle>(),
     spec::<observe::divergences::Divergences>(),
+    spec::<observe::mutation_audit::MutationAudit>(),
     spec::<transcripts::capture::TranscriptCapture>(),
     spec::<transcripts::show::TranscriptShow>(),
     spec::<transcripts::prune::TranscriptPrune>(),
@@ -83,6 +84,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<admin::doctor::Doctor>(),
     spec::<admin::doctor::DoctorSelf>(),
     spec::<admin::db_doctor::DbDoctor>(),
+    spec::<admin::install_skills::InstallSkills>(),
     spec::<admin::completions::Completions>(),
     spec::<admin::man_pages::ManPages>(),
 ];
