@@ -1,8 +1,13 @@
 //! Every environment variable that the program looks at, read once.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use conveyor_core::ServerChoice;
+use conveyor_core::continuation::Engine;
+
+/// What a reviewer gets to see of the environment.
+const PASSED_ON: [&str; 5] = ["LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONIOENCODING"];
 
 /// The environment as the program uses it. Unset and empty mean the same.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +28,12 @@ pub struct Environment {
     pub typing_guard: Option<String>,
     /// `CONVEYOR_NATIVE`: whether agents' servers are asked, `on` or `off`.
     pub native: Option<String>,
+    /// `LANG`, `LC_ALL`, `LC_CTYPE`, `PATH`, `PYTHONIOENCODING`: all that a reviewer gets to see.
+    pub passed_on: Vec<(String, OsString)>,
+    /// Our own program, where it is not the one that runs; for tests.
+    pub launcher: Option<PathBuf>,
+    /// The sandboxes to try, where they are not those of the system; for tests.
+    pub sandboxes: Option<Vec<Engine>>,
     /// The tmux program, where it is not the one on `PATH`; for tests.
     pub tmux: Option<PathBuf>,
     /// `TMUX` and `TMUX_TMPDIR`: which tmux server. The server that we run in comes first.
@@ -46,6 +57,12 @@ impl Environment {
             home,
             typing_guard: text("CONVEYOR_TYPING_GUARD"),
             native: text("CONVEYOR_NATIVE"),
+            passed_on: PASSED_ON
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?)))
+                .collect(),
+            launcher: None,
+            sandboxes: None,
             tmux: None,
             tmux_server: tmux_server(text("TMUX").as_deref(), path("TMUX_TMPDIR")),
         }

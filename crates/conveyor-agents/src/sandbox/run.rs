@@ -69,7 +69,8 @@ pub struct Ran {
     pub has_stderr: bool,
     /// How many places were asked to be denied, each counted once.
     pub denied_count: usize,
-    /// The engine in use, or the last one tried; `None` when none was tried.
+    /// The engine in use, or the only one there is; `None` when none of several, or none at all, was
+    /// usable.
     pub engine: Option<Engine>,
 }
 
@@ -85,11 +86,11 @@ impl Ran {
 pub fn run(request: &Request<'_>) -> Ran {
     let (denied, denied_count) = match DeniedSet::resolve(request.denied) {
         Ok(resolved) => resolved,
-        Err(reason) => return Ran::refused(reason, request.denied.len(), request.engines.first().copied()),
+        Err(reason) => return Ran::refused(reason, request.denied.len(), None),
     };
     let place = match Place::new(&denied) {
         Ok(place) => place,
-        Err(reason) => return Ran::refused(reason, denied_count, request.engines.first().copied()),
+        Err(reason) => return Ran::refused(reason, denied_count, None),
     };
     let mut reasons = Vec::new();
     for engine in request.engines {
@@ -99,7 +100,8 @@ pub fn run(request: &Request<'_>) -> Ran {
         }
     }
     let reason = if reasons.is_empty() { "this system has no sandbox".into() } else { reasons.join("; ") };
-    Ran::refused(reason, denied_count, request.engines.last().copied())
+    let only = if let [engine] = request.engines { Some(*engine) } else { None };
+    Ran::refused(reason, denied_count, only)
 }
 
 /// The program's directory, and a socket beside it that must not be reachable from there. Both are

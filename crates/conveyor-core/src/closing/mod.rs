@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::transcripts::Captured;
 use crate::{Cx, Error, Result};
 
+pub(crate) use audits::epilogue_steps;
 pub use audits::{AckAudit, CriteriaAudit, DecisionCheck, EpilogueAudit, EpilogueStep, OpenCriterion};
 use effects::Effects;
 use record::Begun;

@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod app_loop;
+pub mod contract;
 pub mod legacy;
 pub mod observe;
 pub mod queue;
@@ -55,6 +56,9 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<app_loop::app_wakeup_plan::AppWakeupPlan>(),
     spec::<app_loop::app_wakeup_dispatch::AppWakeupDispatch>(),
     spec::<app_loop::app_wakeup_record_delivery::AppWakeupRecordDelivery>(),
+    spec::<contract::continuation::Continuation>(),
+    spec::<contract::continuation_reviewer::ContinuationReviewer>(),
+    spec::<contract::epilogue::Epilogue>(),
     spec::<legacy::list::List>(),
     spec::<legacy::status::Status>(),
     spec::<legacy::update_status::UpdateStatus>(),
@@ -84,6 +88,8 @@ pub enum Group {
     Queue,
     /// Agents that live in an app: leases and wake-ups.
     AppLoop,
+    /// What a task asks of its manager, and what both sides declare.
+    Contract,
     /// Workers in directories of the state root.
     Legacy,
     /// The ledger itself and the shell.
@@ -101,6 +107,7 @@ impl Group {
         Self::Typing,
         Self::Queue,
         Self::AppLoop,
+        Self::Contract,
         Self::Legacy,
         Self::Admin,
     ];
@@ -117,6 +124,7 @@ impl Group {
             Self::Typing => "Writing to terminals",
             Self::Queue => "Messages: queue, dispatcher, inboxes",
             Self::AppLoop => "App loops: heartbeats and wake-ups",
+            Self::Contract => "Supervision contract",
             Self::Legacy => "Workers of the state root",
             Self::Admin => "Ledger and shell",
         }

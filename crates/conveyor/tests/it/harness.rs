@@ -109,7 +109,20 @@ impl World {
         self.run_with(self.environment(), arguments)
     }
 
-    fn run_with(&self, environment: Environment, arguments: &[&str]) -> Ran {
+    /// Runs a command on this ledger that reads a text from its standard input.
+    pub fn run_fed(&self, input: &str, arguments: &[&str]) -> Ran {
+        let ledger = self.ledger();
+        let mut all = arguments.to_vec();
+        all.extend(["--path", &ledger]);
+        self.run_with_input(self.environment(), input, &all)
+    }
+
+    /// Runs a command with other environment variables, without adding `--path`.
+    pub fn run_with(&self, environment: Environment, arguments: &[&str]) -> Ran {
+        self.run_with_input(environment, "", arguments)
+    }
+
+    fn run_with_input(&self, environment: Environment, input: &str, arguments: &[&str]) -> Ran {
         let (stdout, stderr) = (Buffer::default(), Buffer::default());
         let mut host = Host {
             environment,
@@ -117,6 +130,7 @@ impl World {
             parent_pid: 4711,
             clock: self.clock.clone(),
             ids: self.ids.clone(),
+            stdin: Box::new(std::io::Cursor::new(input.to_owned())),
             stdout: Box::new(stdout.clone()),
             stderr: Box::new(stderr.clone()),
             stdout_is_terminal: false,
@@ -132,6 +146,8 @@ impl World {
         Environment {
             home: Some(self.dir().to_owned()),
             tmux_server: ServerChoice::Directory(self.tmux.dir().to_owned()),
+            passed_on: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
+            launcher: Some(env!("CARGO_BIN_EXE_conveyor").into()),
             ..Environment::default()
         }
     }
@@ -146,8 +162,14 @@ impl World {
     /// written. Gives the line.
     #[track_caller]
     pub fn refused(&self, arguments: &[&str]) -> String {
+        self.refused_fed("", arguments)
+    }
+
+    /// As [`World::refused`], for a command that reads a text from its standard input.
+    #[track_caller]
+    pub fn refused_fed(&self, input: &str, arguments: &[&str]) -> String {
         let before = self.dump();
-        let ran = self.run(arguments);
+        let ran = self.run_fed(input, arguments);
         assert_eq!(ran.code, 2, "{arguments:?} was not refused: {}{}", ran.stdout, ran.stderr);
         assert_eq!(ran.stdout, "", "{arguments:?}");
         assert_eq!(ran.stderr.lines().count(), 1, "{arguments:?}: {}", ran.stderr);
