@@ -147,6 +147,9 @@ pub enum Error {
         /// Its state.
         state: String,
     },
+    /// There is no cycle with this id.
+    #[error("unknown manager cycle: {0}")]
+    UnknownCycle(i64),
     /// The contract of a task demands acknowledgements that are missing or out of date.
     #[error("cycle requires current acknowledgement(s) before first observation: {0}")]
     NotAcknowledged(String),
@@ -296,6 +299,7 @@ impl Error {
             Self::WorkerTaken(_) => "give each worker a tmux_session and an identity_token of its own".into(),
             Self::Unreadable { .. } => "check the file and its permissions".into(),
             Self::NotAnObject { .. } => "repair the file or remove it".into(),
+            Self::UnknownCycle(_) => "give the cycle_id that `conveyor cycle` printed".into(),
             Self::NotAcknowledged(_) => {
                 "both sides must acknowledge the current revision of the task's manager configuration".into()
             }
@@ -339,6 +343,7 @@ impl Error {
             Self::Unreadable { .. } => "unreadable",
             Self::NotAnObject { .. } => "not_an_object",
             Self::TaskClosed { .. } => "task_closed",
+            Self::UnknownCycle(_) => "unknown_cycle",
             Self::NotAcknowledged(_) => "not_acknowledged",
             Self::NoTerminal { .. } => "no_terminal",
             Self::OtherTerminal { .. } => "other_terminal",

@@ -54,11 +54,36 @@ pub fn record_of_worker(tx: &mut Tx<'_>, event: &WorkerEvent<'_>) -> Result<(), 
 /// # Errors
 /// A failing statement.
 pub fn record(tx: &mut Tx<'_>, event: &AuditEvent<'_>) -> Result<(), StoreError> {
+    record_tied(tx, event, Ties::default())
+}
+
+/// Who caused an audit event, and what it belongs to besides its task and command.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ties<'a> {
+    /// The manager of older versions that the task has.
+    pub manager_id: Option<&'a str>,
+    /// The turn, message or step it belongs to.
+    pub correlation_id: Option<&'a str>,
+}
+
+/// Writes an audit event with actor `workerctl` that belongs to more than its task and command.
+///
+/// # Errors
+/// A failing statement.
+pub fn record_tied(tx: &mut Tx<'_>, event: &AuditEvent<'_>, ties: Ties<'_>) -> Result<(), StoreError> {
     let now = tx.now()?.to_ms_text();
     tx.execute(
-        "insert into events (created_at, actor, command_id, task_id, type, payload_json) \
-         values ($1, 'workerctl', $2, $3, $4, $5)",
-        params![now, event.command_id, event.task_id, event.event_type, json::compact(&event.payload)],
+        "insert into events (created_at, actor, command_id, correlation_id, manager_id, task_id, type, payload_json) \
+         values ($1, 'workerctl', $2, $3, $4, $5, $6, $7)",
+        params![
+            now,
+            event.command_id,
+            ties.correlation_id,
+            ties.manager_id,
+            event.task_id,
+            event.event_type,
+            json::compact(&event.payload)
+        ],
     )?;
     Ok(())
 }

@@ -62,6 +62,14 @@ pub fn of_task(tx: &mut Tx<'_>, task_id: &str) -> Result<Option<ManagerConfig>, 
     )
 }
 
+/// The revision of a task's configuration, if it has one.
+///
+/// # Errors
+/// A failing statement.
+pub fn revision(tx: &mut Tx<'_>, task_id: &str) -> Result<Option<i64>, StoreError> {
+    tx.first("select revision from manager_configs where task_id = $1", params![task_id], |row| row.int(0))
+}
+
 /// The permissions that a task's manager configuration grants; `None` without a configuration.
 ///
 /// # Errors

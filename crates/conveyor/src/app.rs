@@ -1,15 +1,12 @@
 //! One run: which command, with which arguments, on which ledger.
 
 use std::ffi::OsString;
-use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use conveyor_core::legacy::Place;
 use conveyor_core::{Cx, Tmux};
-use conveyor_model::records::Object;
 use conveyor_store::{Access, Db, Location, OpenOptions};
-use serde_json::Value;
 
 use crate::commands::{self, DbPath};
 use crate::failure::Failure;
@@ -76,24 +73,6 @@ impl App<'_> {
         let db = Db::open(&self.location(db)?, access, self.open_options())?;
         let tmux = self.tmux();
         Ok(Cx { db, cwd: self.host.cwd.clone(), parent_pid: self.host.parent_pid, tmux })
-    }
-
-    /// Reads standard input to its end: one JSON object.
-    ///
-    /// # Errors
-    /// Anything else, or input that cannot be read.
-    pub fn object_from_stdin(&mut self) -> Result<Object, Failure> {
-        const RULE: &str = "--from-stdin requires a JSON object";
-        let mut bytes = Vec::new();
-        self.host
-            .stdin
-            .read_to_end(&mut bytes)
-            .map_err(|error| Failure::usage(format!("{RULE}: {error}")))?;
-        match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(object)) => Ok(object),
-            Ok(_) => Err(Failure::usage(RULE)),
-            Err(error) => Err(Failure::usage(format!("{RULE}: {error}"))),
-        }
     }
 
     /// The state root with its legacy workers, and the ledger, which is opened when it is needed.

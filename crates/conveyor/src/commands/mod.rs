@@ -32,6 +32,13 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<sessions::discover::Discover>(),
     spec::<sessions::ingest::Ingest>(),
     spec::<sessions::tail::Tail>(),
+    spec::<contract::record_decision::RecordDecision>(),
+    spec::<contract::handoff::Handoff>(),
+    spec::<contract::acknowledge::WorkerAck>(),
+    spec::<contract::acknowledge::ManagerAck>(),
+    spec::<contract::continuation::Continuation>(),
+    spec::<contract::continuation_reviewer::ContinuationReviewer>(),
+    spec::<contract::epilogue::Epilogue>(),
     spec::<observe::cycle::Cycle>(),
     spec::<observe::divergences::Divergences>(),
     spec::<transcripts::capture::TranscriptCapture>(),
@@ -56,9 +63,6 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<app_loop::app_wakeup_plan::AppWakeupPlan>(),
     spec::<app_loop::app_wakeup_dispatch::AppWakeupDispatch>(),
     spec::<app_loop::app_wakeup_record_delivery::AppWakeupRecordDelivery>(),
-    spec::<contract::continuation::Continuation>(),
-    spec::<contract::continuation_reviewer::ContinuationReviewer>(),
-    spec::<contract::epilogue::Epilogue>(),
     spec::<legacy::list::List>(),
     spec::<legacy::status::Status>(),
     spec::<legacy::update_status::UpdateStatus>(),
@@ -76,6 +80,8 @@ pub enum Group {
     Tasks,
     /// Registered sessions and what they wrote.
     Sessions,
+    /// Rules, criteria, decisions and declarations of a task.
+    Contract,
     /// Looking at a task's worker on behalf of its manager.
     Observing,
     /// What the terminals of a task showed.
@@ -88,8 +94,6 @@ pub enum Group {
     Queue,
     /// Agents that live in an app: leases and wake-ups.
     AppLoop,
-    /// What a task asks of its manager, and what both sides declare.
-    Contract,
     /// Workers in directories of the state root.
     Legacy,
     /// The ledger itself and the shell.
@@ -101,13 +105,13 @@ impl Group {
     pub const ALL: &'static [Self] = &[
         Self::Tasks,
         Self::Sessions,
+        Self::Contract,
         Self::Observing,
         Self::Transcripts,
         Self::Terminals,
         Self::Typing,
         Self::Queue,
         Self::AppLoop,
-        Self::Contract,
         Self::Legacy,
         Self::Admin,
     ];
@@ -118,13 +122,13 @@ impl Group {
         match self {
             Self::Tasks => "Tasks and bindings",
             Self::Sessions => "Sessions",
+            Self::Contract => "Supervision contract",
             Self::Observing => "Observing a worker",
             Self::Transcripts => "Transcripts of terminals",
             Self::Terminals => "Observing terminals",
             Self::Typing => "Writing to terminals",
             Self::Queue => "Messages: queue, dispatcher, inboxes",
             Self::AppLoop => "App loops: heartbeats and wake-ups",
-            Self::Contract => "Supervision contract",
             Self::Legacy => "Workers of the state root",
             Self::Admin => "Ledger and shell",
         }

@@ -109,20 +109,20 @@ impl World {
         self.run_with(self.environment(), arguments)
     }
 
-    /// Runs a command on this ledger that reads a text from its standard input.
-    pub fn run_fed(&self, input: &str, arguments: &[&str]) -> Ran {
+    /// Runs a command on this ledger with a document on standard input.
+    pub fn run_fed(&self, document: &str, arguments: &[&str]) -> Ran {
         let ledger = self.ledger();
         let mut all = arguments.to_vec();
         all.extend(["--path", &ledger]);
-        self.run_with_input(self.environment(), input, &all)
+        self.run_reading(document, self.environment(), &all)
     }
 
     /// Runs a command with other environment variables, without adding `--path`.
     pub fn run_with(&self, environment: Environment, arguments: &[&str]) -> Ran {
-        self.run_with_input(environment, "", arguments)
+        self.run_reading("", environment, arguments)
     }
 
-    fn run_with_input(&self, environment: Environment, input: &str, arguments: &[&str]) -> Ran {
+    fn run_reading(&self, document: &str, environment: Environment, arguments: &[&str]) -> Ran {
         let (stdout, stderr) = (Buffer::default(), Buffer::default());
         let mut host = Host {
             environment,
@@ -130,7 +130,7 @@ impl World {
             parent_pid: 4711,
             clock: self.clock.clone(),
             ids: self.ids.clone(),
-            stdin: Box::new(std::io::Cursor::new(input.to_owned())),
+            stdin: Box::new(std::io::Cursor::new(document.as_bytes().to_vec())),
             stdout: Box::new(stdout.clone()),
             stderr: Box::new(stderr.clone()),
             stdout_is_terminal: false,
@@ -165,11 +165,11 @@ impl World {
         self.refused_fed("", arguments)
     }
 
-    /// As [`World::refused`], for a command that reads a text from its standard input.
+    /// As [`World::refused`], with a document on standard input.
     #[track_caller]
-    pub fn refused_fed(&self, input: &str, arguments: &[&str]) -> String {
+    pub fn refused_fed(&self, document: &str, arguments: &[&str]) -> String {
         let before = self.dump();
-        let ran = self.run_fed(input, arguments);
+        let ran = self.run_fed(document, arguments);
         assert_eq!(ran.code, 2, "{arguments:?} was not refused: {}{}", ran.stdout, ran.stderr);
         assert_eq!(ran.stdout, "", "{arguments:?}");
         assert_eq!(ran.stderr.lines().count(), 1, "{arguments:?}: {}", ran.stderr);

@@ -14,6 +14,7 @@ mod app_wakeup;
 mod bind;
 mod cycle;
 mod db_doctor;
+mod declarations;
 mod discover;
 mod dispatch;
 mod disposable;

@@ -9,6 +9,7 @@ use conveyor_store::Access;
 use crate::app::App;
 use crate::commands::{DbPath, Group, JsonAlways, Subcommand};
 use crate::failure::Failure;
+use crate::input;
 
 /// Arguments of `continuation`.
 #[derive(clap::Args)]
@@ -82,7 +83,7 @@ Example:
         if self.list {
             return self.show(app);
         }
-        let payload = app.object_from_stdin()?;
+        let payload = input::stdin_object(app.host)?;
         match self.submit.as_deref().and_then(Role::from_text) {
             Some(proposer) => self.propose(app, proposer, &payload),
             None => self.record_review(app, &payload),
