@@ -52,7 +52,7 @@ pub(crate) fn check(words: &[String]) -> Result<(), Failure> {
     let Some((name, rest)) = words.split_first() else { return Ok(()) };
     let spec = commands::find(name).ok_or_else(|| unknown_command(program, name))?;
     let rest: Vec<OsString> = rest.iter().map(Into::into).collect();
-    grammar::parse(help::command_tree(spec, program), &rest).map(drop)
+    grammar::parse(help::command_tree(spec, program), spec.foreign.as_ref(), &rest).map(drop)
 }
 
 fn unknown_command(program: &str, name: &str) -> Failure {

@@ -1,10 +1,15 @@
 //! Every environment variable that the program looks at, read once.
 
+use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use conveyor_core::ServerChoice;
+use conveyor_core::continuation::Engine;
 use conveyor_core::windows::Desktop;
+
+/// What a reviewer gets to see of the environment.
+const PASSED_ON: [&str; 5] = ["LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONIOENCODING"];
 
 /// The environment as the program uses it. Unset and empty mean the same.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +22,6 @@ pub struct Environment {
     pub program: Option<String>,
     /// `HOME`: what `~` means.
     pub home: Option<PathBuf>,
-    /// `CODEX_HOME`: which Codex is meant; default `~/.codex`.
-    pub codex_home: Option<PathBuf>,
     /// `PGPASSWORD`: password for a PostgreSQL server.
     pub server_password: Option<String>,
     /// `PGPASSFILE`: password file for PostgreSQL servers; default `~/.pgpass`.
@@ -33,6 +36,12 @@ pub struct Environment {
     pub codex_thread_id: Option<String>,
     /// `PATH`: where programs are looked for.
     pub search_path: Option<std::ffi::OsString>,
+    /// `LANG`, `LC_ALL`, `LC_CTYPE`, `PATH`, `PYTHONIOENCODING`: all that a reviewer gets to see.
+    pub passed_on: Vec<(String, OsString)>,
+    /// Our own program, where it is not the one that runs; for tests.
+    pub launcher: Option<PathBuf>,
+    /// The sandboxes to try, where they are not those of the system; for tests.
+    pub sandboxes: Option<Vec<Engine>>,
     /// The tmux program, where it is not the one on `PATH`; for tests.
     pub tmux: Option<PathBuf>,
     /// `TMUX` and `TMUX_TMPDIR`: which tmux server. The server that we run in comes first.
@@ -59,7 +68,6 @@ impl Environment {
             state_root: text("WORKERCTL_STATE_ROOT"),
             database_url: text("CONVEYOR_DATABASE_URL"),
             program: text("CONVEYOR_CLI_PROG"),
-            codex_home: path("CODEX_HOME"),
             server_password: text("PGPASSWORD"),
             password_file: path("PGPASSFILE").or_else(|| Some(home.as_ref()?.join(".pgpass"))),
             home,
@@ -68,6 +76,12 @@ impl Environment {
             codex_home: path("CODEX_HOME"),
             codex_thread_id: text("CODEX_THREAD_ID"),
             search_path: std::env::var_os("PATH"),
+            passed_on: PASSED_ON
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?)))
+                .collect(),
+            launcher: None,
+            sandboxes: None,
             tmux: None,
             tmux_server: tmux_server(text("TMUX").as_deref(), path("TMUX_TMPDIR")),
             tmux_pane: text("TMUX_PANE"),

@@ -85,6 +85,11 @@ fn normalise(
         let (long, inline) = body.split_once('=').map_or((body, None), |(long, value)| (long, Some(value)));
         let Some(option) = find_option(tree, long) else { return Err(unknown_option(tree, name, long)) };
         let canonical = option.get_long().unwrap_or(long);
+        if option.get_num_args().is_some_and(|count| count.max_values() > 1) {
+            let words = std::iter::once(inline.map(Ok)).flatten().chain(rest.by_ref().map(text));
+            options.extend(command_words(canonical, words)?);
+            continue;
+        }
         if !option.get_action().takes_values() {
             if inline.is_some() {
                 return Err(Failure::usage(format!("--{long} takes no value")));
@@ -134,6 +139,22 @@ impl Foreign {
 fn is_own(tree: &clap::Command, argument: &str) -> bool {
     let long = argument.strip_prefix("--").filter(|body| !body.is_empty());
     long.is_some_and(|body| find_option(tree, body.split_once('=').map_or(body, |(long, _)| long)).is_some())
+}
+
+/// A command that ends the line: every word of it is a value of its own, whatever it looks like. A
+/// leading `--` is left out.
+fn command_words<'a>(
+    option: &str,
+    words: impl Iterator<Item = Result<&'a str, Failure>>,
+) -> Result<Vec<String>, Failure> {
+    let mut words = words.collect::<Result<Vec<&str>, Failure>>()?;
+    if words.first() == Some(&"--") {
+        words.remove(0);
+    }
+    if words.first().is_none_or(|program| program.is_empty()) {
+        return Err(Failure::usage(format!("--{option} requires a command")));
+    }
+    Ok(words.into_iter().map(|word| format!("--{option}={word}")).collect())
 }
 
 fn text(argument: &OsString) -> Result<&str, Failure> {

@@ -122,7 +122,8 @@ impl World {
         self.run_reading(document, self.environment(), &all)
     }
 
-    fn run_with(&self, environment: Environment, arguments: &[&str]) -> Ran {
+    /// Runs a command with other environment variables, without adding `--path`.
+    pub fn run_with(&self, environment: Environment, arguments: &[&str]) -> Ran {
         self.run_reading("", environment, arguments)
     }
 
@@ -150,6 +151,8 @@ impl World {
         Environment {
             home: Some(self.dir().to_owned()),
             tmux_server: ServerChoice::Directory(self.tmux.dir().to_owned()),
+            passed_on: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
+            launcher: Some(env!("CARGO_BIN_EXE_conveyor").into()),
             ..Environment::default()
         }
     }
