@@ -31,6 +31,7 @@ mod location;
 pub mod manager_configs;
 pub mod notifications;
 pub mod observations;
+pub mod parked;
 mod postgres;
 pub mod rollout_marks;
 pub mod runs;
