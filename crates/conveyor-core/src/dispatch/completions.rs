@@ -147,7 +147,7 @@ fn retry(tx: &mut Tx<'_>, dispatcher: &str, limit: usize, found: &mut Events) ->
         }
         let Some(target) = sessions::by_id(tx, &waiting.target_session_id)? else { continue };
         if target.tmux().is_some() {
-            push::hand_over_completion(tx, dispatcher, &waiting)?;
+            found.elements.extend(push::hand_over_completion(tx, dispatcher, &target, &waiting)?);
             found.knock(&target.id);
             continue;
         }
@@ -367,7 +367,7 @@ fn route_one(
     if pushes {
         // What is said of it follows when its receiver's terminal was looked at.
         if let Some(waiting) = notifications::pending_completion(tx, id)? {
-            push::hand_over_completion(tx, dispatcher, &waiting)?;
+            batch.elements.extend(push::hand_over_completion(tx, dispatcher, &manager, &waiting)?);
         }
         batch.knock(&manager.id);
         return Ok(());

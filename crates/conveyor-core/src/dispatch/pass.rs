@@ -85,12 +85,13 @@ impl Pass<'_> {
             return Ok(());
         }
         for session_id in sessions {
-            if self.remaining() == 0 || stop.is_requested() {
+            if stop.is_requested() {
                 // It was put off so that nobody else takes it up; now that is nobody's.
                 cx.db.write(|tx| parked::release(tx, &session_id))?;
                 continue;
             }
-            self.add(push::attend(cx, self.request, &session_id)?);
+            let may_type = self.remaining() > 0;
+            self.add(push::attend(cx, self.request, &session_id, may_type)?);
         }
         Ok(())
     }

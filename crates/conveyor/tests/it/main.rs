@@ -24,6 +24,7 @@ mod inbox;
 mod ingest;
 mod legacy;
 mod panes;
+mod push;
 mod queue;
 mod reconcile;
 mod register;

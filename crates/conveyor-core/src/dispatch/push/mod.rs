@@ -79,8 +79,13 @@ impl Item {
 }
 
 /// Does what can be done for one receiver in a terminal: finds out what became of an earlier
-/// message, then types the next one, if the terminal takes it.
-pub(super) fn attend(cx: &mut Cx, request: &Request, session_id: &str) -> Result<Vec<Element>> {
+/// message, then types the next one, if the terminal takes it and the pass may still do something.
+pub(super) fn attend(
+    cx: &mut Cx,
+    request: &Request,
+    session_id: &str,
+    may_type: bool,
+) -> Result<Vec<Element>> {
     let mut elements = Vec::new();
     let Some(mut live) = Live::of_id(cx, session_id, request.guard)? else {
         // It is in no terminal any more: what waits for it goes into its inbox.
@@ -94,10 +99,12 @@ pub(super) fn attend(cx: &mut Cx, request: &Request, session_id: &str) -> Result
     };
     if let Some(detail) = settled.in_the_way {
         let closed = gate::Closed { reason: "order", detail, seconds: SHORTLY };
-        elements.extend(cx.db.write(|tx| waiting::put_off(tx, request, &live.session, &item, &closed))?);
+        elements.extend(cx.db.write(|tx| {
+            waiting::put_off_after_look(tx, &request.dispatcher_id, &live.session, &item, &closed)
+        })?);
         return Ok(elements);
     }
-    elements.extend(send::send(cx, request, &mut live, &item)?);
+    elements.extend(send::send(cx, request, &mut live, &item, may_type)?);
     Ok(elements)
 }
 

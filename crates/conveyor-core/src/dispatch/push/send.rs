@@ -25,7 +25,13 @@ use crate::typing::typist::{Care, Typed};
 use crate::{Cx, Error, Result, digest, fault};
 
 /// Types a message if its receiver's terminal takes it now; else it goes on waiting.
-pub(super) fn send(cx: &mut Cx, request: &Request, live: &mut Live, item: &Item) -> Result<Option<Element>> {
+pub(super) fn send(
+    cx: &mut Cx,
+    request: &Request,
+    live: &mut Live,
+    item: &Item,
+    may_type: bool,
+) -> Result<Option<Element>> {
     let ledger = cx.ledger();
     let text = cx.db.read(|tx| text_of(tx, item, &ledger))?;
     let found = match request.guard.strict {
@@ -34,8 +40,16 @@ pub(super) fn send(cx: &mut Cx, request: &Request, live: &mut Live, item: &Item)
     };
     fault::point("push.looked");
     match found {
-        Gate::Closed(closed) => cx.db.write(|tx| waiting::put_off(tx, request, &live.session, item, &closed)),
+        Gate::Closed(closed) => {
+            let by = &request.dispatcher_id;
+            cx.db.write(|tx| waiting::put_off_after_look(tx, by, &live.session, item, &closed))
+        }
         Gate::Gone(error) => cx.db.write(|tx| give_up(tx, request, live, item, &error)),
+        // It goes first in the next pass.
+        Gate::Open { .. } if !may_type => {
+            cx.db.write(|tx| parked::release(tx, &live.session.id))?;
+            Ok(None)
+        }
         Gate::Open { facts, care } => {
             let mark = live.agent.mark();
             let lease_by = format!("{}-{}", request.dispatcher_id, std::process::id());
@@ -115,7 +129,9 @@ fn begin_command(
     let Some(command) = take(tx, command_id)? else { return nothing() };
     let seconds = request.lease_seconds.max(TYPING);
     let route = match routing::find_route(tx, &command)? {
-        Ok(route) if route.target.id == live.session.id => route,
+        Ok(route) if route.target.id == live.session.id && route.target.tmux() == live.session.tmux() => {
+            route
+        }
         Ok(_) => {
             // The task is bound to somebody else by now: it is routed anew.
             commands::put_off(tx, command_id, 0, "bound otherwise")?;
@@ -356,7 +372,7 @@ fn withdraw(
         );
         telemetry::emit(tx, &event.of_task(command.task_id.as_deref()).severity(Severity::Warning))?;
     }
-    waiting::put_off(tx, request, &live.session, item, &closed)
+    waiting::put_off(tx, &request.dispatcher_id, &live.session, item, &closed)
 }
 
 /// The terminal is not there any more.
@@ -367,6 +383,9 @@ fn give_up(
     item: &Item,
     error: &str,
 ) -> Result<Option<Element>> {
+    if !waiting::is_still_for(tx, &live.session, item)? {
+        return Ok(None);
+    }
     match &item.carried {
         Carried::Command(command) => give_up_command(tx, request, live, item, (&command.id, error)),
         Carried::Completion(waiting) => put_off_completion(tx, request, live, item, (waiting, error)),
@@ -382,10 +401,6 @@ fn give_up_command(
 ) -> Result<Option<Element>> {
     let Some(command) = take(tx, command_id)? else { return Ok(None) };
     let Ok(route) = routing::find_route(tx, &command)? else { return Ok(None) };
-    if route.target.id != live.session.id {
-        commands::put_off(tx, command_id, 0, "bound otherwise")?;
-        return Ok(None);
-    }
     let Some(claim) = routing::claim_for(tx, request, &command, request.lease_seconds)? else {
         return Ok(None);
     };

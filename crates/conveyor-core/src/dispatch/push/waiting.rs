@@ -6,13 +6,13 @@ use conveyor_store::commands::{self, Claimable};
 use conveyor_store::notifications::{self, Waiting};
 use conveyor_store::parked::{self, NewParked, Parked};
 use conveyor_store::telemetry::{self, Emit};
-use conveyor_store::{Tx, tasks};
+use conveyor_store::{Tx, sessions, tasks};
 use serde_json::json;
 
 use super::gate::Closed;
 use super::{Carried, Item, SHORTLY};
 use crate::dispatch::elements::{COMPLETION, Completion, Element, Native, Parked as ParkedElement};
-use crate::dispatch::routing::{Executed, Refusal, Route};
+use crate::dispatch::routing::{self, Executed, Refusal, Route};
 use crate::dispatch::{Request, completions, permission};
 use crate::typing::typist::check_text;
 use crate::{Result, digest};
@@ -78,7 +78,7 @@ pub(in crate::dispatch) fn hand_over(
     let session_id = route.target.id.clone();
     if parked.reason.is_none() && parked::is_behind_another(tx, &parked)? {
         let item = Item { parked, carried: Carried::Command(Box::new(command.clone())) };
-        let said = put_off(tx, request, &route.target, &item, &behind_another())?;
+        let said = put_off(tx, &request.dispatcher_id, &route.target, &item, &behind_another())?;
         return Ok(Executed::HandedOver { session_id, said: said.map(Box::new) });
     }
     let reason = parked.reason.as_deref().unwrap_or(HANDED_OVER);
@@ -90,8 +90,9 @@ pub(in crate::dispatch) fn hand_over(
 pub(in crate::dispatch) fn hand_over_completion(
     tx: &mut Tx<'_>,
     dispatcher: &str,
+    target: &Session,
     waiting: &Waiting,
-) -> Result<()> {
+) -> Result<Option<Element>> {
     let message = completions::message_of(&waiting.payload);
     let parked = match parked::of_notification(tx, waiting.id)? {
         Some(parked) => parked,
@@ -107,9 +108,13 @@ pub(in crate::dispatch) fn hand_over_completion(
             },
         )?,
     };
+    if parked.reason.is_none() && parked::is_behind_another(tx, &parked)? {
+        let item = Item { parked, carried: Carried::Completion(Box::new(waiting.clone())) };
+        return put_off(tx, dispatcher, target, &item, &behind_another());
+    }
     let reason = parked.reason.as_deref();
     notifications::put_off(tx, waiting.id, dispatcher, SHORTLY, DeliveryMode::Push, reason)?;
-    Ok(())
+    Ok(None)
 }
 
 fn behind_another() -> Closed {
@@ -117,10 +122,50 @@ fn behind_another() -> Closed {
     Closed { reason: "order", detail, seconds: SHORTLY }
 }
 
+/// Whether a message still goes to the session whose terminal was looked at. If not, it is due at
+/// once, to be routed anew.
+pub(super) fn is_still_for(tx: &mut Tx<'_>, session: &Session, item: &Item) -> Result<bool> {
+    let is_there = sessions::by_id(tx, &session.id)?.is_some_and(|now| now.tmux() == session.tmux());
+    match &item.carried {
+        Carried::Command(command) => {
+            let goes_there = match routing::find_route(tx, command)? {
+                Ok(route) => is_there && route.target.id == session.id,
+                Err(_) => false,
+            };
+            if !goes_there {
+                let reason = item.parked.reason.as_deref().unwrap_or(HANDED_OVER);
+                commands::put_off(tx, &command.id, 0, reason)?;
+                tx.wake_waiters();
+            }
+            Ok(goes_there)
+        }
+        Carried::Completion(_) => {
+            if !is_there {
+                parked::release(tx, &session.id)?;
+            }
+            Ok(is_there)
+        }
+    }
+}
+
+/// Puts a message off whose receiver's terminal was looked at, unless it goes elsewhere by now.
+pub(super) fn put_off_after_look(
+    tx: &mut Tx<'_>,
+    dispatcher: &str,
+    session: &Session,
+    item: &Item,
+    closed: &Closed,
+) -> Result<Option<Element>> {
+    if !is_still_for(tx, session, item)? {
+        return Ok(None);
+    }
+    put_off(tx, dispatcher, session, item, closed)
+}
+
 /// Puts a message off. The element is given only when the reason is new; so is the telemetry.
 pub(super) fn put_off(
     tx: &mut Tx<'_>,
-    request: &Request,
+    dispatcher: &str,
     target: &Session,
     item: &Item,
     closed: &Closed,
@@ -134,13 +179,13 @@ pub(super) fn put_off(
             if !is_new {
                 return Ok(None);
             }
-            tell_command(tx, request, target, (command, &available_at), item, closed)?;
+            tell_command(tx, dispatcher, target, (command, &available_at), item, closed)?;
             Ok(Some(Element::Parked(Box::new(ParkedElement {
                 available_at,
                 command_id: command.id.clone(),
                 command_type: command.command_type,
                 correlation_id: command.correlation_id.clone(),
-                dispatcher_id: request.dispatcher_id.clone(),
+                dispatcher_id: dispatcher.to_owned(),
                 dry_run: false,
                 native: native(&item.parked, reason),
                 reason: (*reason).to_owned(),
@@ -149,12 +194,12 @@ pub(super) fn put_off(
             }))))
         }
         Carried::Completion(waiting) => {
-            let (mode, by) = (DeliveryMode::Push, &request.dispatcher_id);
+            let (mode, by) = (DeliveryMode::Push, dispatcher);
             notifications::put_off(tx, waiting.id, by, *seconds, mode, Some(reason))?;
             if !is_new {
                 return Ok(None);
             }
-            tell_completion(tx, request, target, waiting, item, closed)?;
+            tell_completion(tx, dispatcher, target, waiting, item, closed)?;
             let mut element = completion_element(tx, target, waiting, "parked")?;
             element.native = Some(native(&item.parked, reason));
             element.reason = Some((*reason).to_owned());
@@ -179,7 +224,7 @@ fn native(parked: &Parked, reason: &str) -> Native {
 
 fn tell_command(
     tx: &mut Tx<'_>,
-    request: &Request,
+    dispatcher: &str,
     target: &Session,
     (command, available_at): (&Claimable, &str),
     item: &Item,
@@ -195,7 +240,7 @@ fn tell_command(
             "command_type": command.command_type,
             "correlation_id": command.correlation_id,
             "delivery_id": item.parked.id,
-            "dispatcher_id": request.dispatcher_id,
+            "dispatcher_id": dispatcher,
         }),
         json!({
             "available_at": available_at,
@@ -210,13 +255,13 @@ fn tell_command(
 
 fn tell_completion(
     tx: &mut Tx<'_>,
-    request: &Request,
+    dispatcher: &str,
     target: &Session,
     waiting: &Waiting,
     item: &Item,
     closed: &Closed,
 ) -> Result<()> {
-    let mut ids = completions::tied_to(waiting, &request.dispatcher_id);
+    let mut ids = completions::tied_to(waiting, dispatcher);
     ids["client_message_id"] = item.parked.client_message_id.clone().into();
     ids["delivery_id"] = item.parked.id.clone().into();
     let attributes =
