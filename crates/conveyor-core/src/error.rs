@@ -12,6 +12,7 @@ use conveyor_model::shell::quote;
 use conveyor_store::StoreError;
 
 use crate::ingest::IngestError;
+use crate::spawn::StartError;
 use crate::typing::NotReady;
 
 /// A failed operation.
@@ -251,15 +252,72 @@ pub enum Error {
     /// There is no legacy worker of this name.
     #[error("there is no worker called {0:?}")]
     NoWorker(String),
+    /// A session is not proven to be the one that is meant.
+    #[error("the Codex session {thread_id:?} cannot be identified: {reason}")]
+    ThreadNotProven {
+        /// Its thread, as given.
+        thread_id: String,
+        /// What is wanting.
+        reason: String,
+    },
+    /// A started session did not get its first message, or is not proven to have.
+    #[error("session {name:?} is registered, but its first message {}: {reason}", if *unknown { "is not proven to have arrived" } else { "was not sent" })]
+    FirstMessage {
+        /// The session.
+        name: String,
+        /// Why.
+        reason: String,
+        /// Whether it may have arrived.
+        unknown: bool,
+    },
+    /// A task that is to be made needs a goal.
+    #[error("there is no task {0:?}")]
+    NoGoal(String),
+    /// A task has a run that is going on.
+    #[error("task {task:?} has an active run already, {run:?}")]
+    RunActive {
+        /// Its name.
+        task: String,
+        /// The run's name.
+        run: String,
+    },
+    /// A pair was not completed; that is recorded, and what was achieved stays.
+    #[error("the pair for task {task:?} was not completed: {reason}")]
+    Unpaired {
+        /// The task's name.
+        task: String,
+        /// What failed, and what to do.
+        reason: String,
+    },
+    /// A session was not started.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// A rule about given values is broken; the text names the value and the rule.
     #[error("{0}")]
     Invalid(String),
+    /// The request is in order, but the machine says no: the same cause, with exit code 1.
+    #[error("{0}")]
+    Operational(Box<Error>),
 }
 
 impl Error {
     /// A broken rule about given values.
     pub fn invalid(text: impl Into<String>) -> Self {
         Self::Invalid(text.into())
+    }
+
+    /// The environment says no to a request that is in order; the text says what to do.
+    pub fn refused(text: impl Into<String>) -> Self {
+        Self::invalid(text).operational()
+    }
+
+    /// The same cause as a refusal of the environment.
+    #[must_use]
+    pub fn operational(self) -> Self {
+        match self {
+            Self::Operational(_) => self,
+            cause => Self::Operational(Box::new(cause)),
+        }
     }
 
     /// What to do about it, as the end of a sentence; `None` where the text says it already.
@@ -348,7 +406,23 @@ impl Error {
             }
             Self::NotClosed { .. } => "the failure is recorded; try again once its cause is gone".into(),
             Self::File { .. } => "check the directory, its permissions and the space left".into(),
+            Self::ThreadNotProven { .. } => {
+                "check the id, and which Codex is meant with --codex-home DIR".into()
+            }
+            Self::FirstMessage { name, unknown: true, .. } => {
+                format!("look into its terminal before you send it again to {}", quote(name))
+            }
+            Self::FirstMessage { name, .. } => {
+                format!("send it with `conveyor session-nudge {} …`", quote(name))
+            }
+            Self::NoGoal(task) => format!(
+                "give --task-goal to have it made, or make it with `conveyor tasks --create {} --goal …`",
+                quote(task)
+            ),
+            Self::RunActive { .. } => "finish the task, or stop it, before it is paired again".into(),
+            Self::Start(error) => return error.hint(),
             Self::Store(error) => return store_hint(error),
+            Self::Operational(cause) => return cause.hint(),
             _ => return None,
         })
     }
@@ -400,7 +474,14 @@ impl Error {
             Self::NoTerminalOfSession(_) => "no_terminal_of_session",
             Self::NobodyToNudge { .. } => "nobody_to_nudge",
             Self::NoWorker(_) => "no_worker",
+            Self::ThreadNotProven { .. } => "thread_not_proven",
+            Self::FirstMessage { .. } => "first_message",
+            Self::NoGoal(_) => "no_goal",
+            Self::RunActive { .. } => "run_active",
+            Self::Unpaired { .. } => "unpaired",
+            Self::Start(_) => "not_started",
             Self::Invalid(_) => "invalid",
+            Self::Operational(cause) => cause.code(),
         }
     }
 
@@ -408,10 +489,16 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotClosed { .. } | Self::GateClosed(_) | Self::GateEnforced(_) => 1,
+            Self::NotClosed { .. }
+            | Self::GateClosed(_)
+            | Self::GateEnforced(_)
+            | Self::Start(_)
+            | Self::NoGoal(_)
+            | Self::Unpaired { .. }
+            | Self::Operational(_) => 1,
             Self::NotDecided { exit, .. } => *exit,
-            Self::TargetNotReady(_) => 3,
-            Self::Unconfirmed { .. } => 4,
+            Self::TargetNotReady(_) | Self::FirstMessage { unknown: false, .. } => 3,
+            Self::Unconfirmed { .. } | Self::FirstMessage { .. } => 4,
             _ => 2,
         }
     }
@@ -425,6 +512,7 @@ impl Error {
             | Self::RoleTaken { .. }
             | Self::SessionGone { .. }
             | Self::Rollout(_)
+            | Self::ThreadNotProven { .. }
             | Self::Discovery(_) => "CodexSessionError",
             Self::UnknownTask(_)
             | Self::NoActiveBinding(_)
@@ -432,6 +520,7 @@ impl Error {
             | Self::TaskBound { .. }
             | Self::SessionBound { .. }
             | Self::NothingToUnbind(_)
+            | Self::RunActive { .. }
             | Self::TaskClosed { .. } => "TaskLifecycleError",
             Self::TargetNotReady(_) => "TargetNotReady",
             Self::Unconfirmed { .. } => "Unconfirmed",
@@ -447,7 +536,9 @@ impl Error {
             | Self::NotClosed { .. }
             | Self::GateClosed(_)
             | Self::GateEnforced(_)
+            | Self::Start(_)
             | Self::Tmux(_) => "WorkerError",
+            Self::Operational(cause) => cause.audit_type(),
             _ => "Error",
         }
     }

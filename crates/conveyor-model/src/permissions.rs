@@ -150,7 +150,9 @@ impl Permissions {
     }
 }
 
-fn is_truthy(value: &Value) -> bool {
+/// Whether a JSON value counts as yes: everything but `false`, `null`, `0` and `""`.
+#[must_use]
+pub fn is_truthy(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
         Value::Number(n) => n.as_f64() != Some(0.0),

@@ -19,6 +19,7 @@ use crate::decisions::DecisionCheck;
 use crate::transcripts::Captured;
 use crate::{Cx, Error, Result};
 
+pub(crate) use audits::epilogue_steps;
 pub use audits::{AckAudit, CriteriaAudit, EpilogueAudit, EpilogueStep, OpenCriterion};
 use effects::Effects;
 pub use gates::Gates;
@@ -127,8 +128,9 @@ pub type Warn<'a> = &'a mut dyn FnMut(&str);
 /// be captured or ended, or an audit that finds a gate closed: recorded, and the task stays open. A
 /// gate without an audit: nothing is recorded. A failing ledger.
 pub fn close(cx: &mut Cx, request: &Request<'_>, warn: Warn<'_>) -> Result<Closed> {
+    let tmux = cx.tmux.clone();
     let outcome = cx.db.write(|tx| {
-        let begun = match record::begin(tx, request)? {
+        let begun = match record::begin(tx, request, &tmux)? {
             Ok(begun) => begun,
             // What keeps the task open is part of the record.
             Err(refusal) => return Ok(Err(refusal)),

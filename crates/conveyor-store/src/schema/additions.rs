@@ -166,8 +166,15 @@ pub(crate) static ADDITIONS: &[Addition] = &[
             .only("json_extract(status_json, '$.notable_pane_pattern') is not null")
             .only_on_postgres("(status_json::json->>'notable_pane_pattern') is not null"),
     ),
+    // What was decided about a task, in order.
+    Addition::Index(index("conveyor_decisions_task", "manager_decisions", "task_id, id")),
     Addition::Index(
         index("conveyor_tasks_name", "tasks", "name, created_at").on_postgres("name, created_at, rowid"),
+    ),
+    // Starts of sessions, among all events.
+    Addition::Index(
+        index("conveyor_spawns", "events", "type, id")
+            .only("type in ('session_spawn_intent', 'session_spawn_thread', 'session_spawn_ended')"),
     ),
     // How agents are reached, what they do, what is on its way to them.
     Addition::Table(&ENDPOINTS),

@@ -2,8 +2,11 @@
 
 pub mod acknowledge;
 pub mod compact;
+pub mod continuation;
+pub mod continuation_reviewer;
 pub mod criteria;
 pub mod criteria_plan;
+pub mod epilogue;
 pub mod handoff;
 mod interview;
 pub mod manager_config;
