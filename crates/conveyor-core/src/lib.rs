@@ -20,6 +20,7 @@ pub mod closing;
 pub mod communication;
 pub mod criteria;
 pub mod cycle;
+pub mod detaching;
 pub mod discover;
 pub mod dispatch;
 pub mod disposable;

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use conveyor_core::ServerChoice;
 
+/// Set in the environment of a copy that works detached.
+pub(crate) const DETACHED: &str = "CONVEYOR_DETACHED";
+
 /// The environment as the program uses it. Unset and empty mean the same.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
@@ -23,6 +26,12 @@ pub struct Environment {
     pub typing_guard: Option<String>,
     /// `CONVEYOR_NATIVE`: whether agents' servers are asked, `on` or `off`.
     pub native: Option<String>,
+    /// `CODEX_THREAD_ID`: the agent that runs us.
+    pub codex_thread_id: Option<String>,
+    /// `CONVEYOR_DETACHED`: set for the copy of itself that a command hands its work to.
+    pub detached: bool,
+    /// The file of this program; `None` where it runs inside another one.
+    pub executable: Option<PathBuf>,
     /// The tmux program, where it is not the one on `PATH`; for tests.
     pub tmux: Option<PathBuf>,
     /// `TMUX` and `TMUX_TMPDIR`: which tmux server. The server that we run in comes first.
@@ -46,6 +55,9 @@ impl Environment {
             home,
             typing_guard: text("CONVEYOR_TYPING_GUARD"),
             native: text("CONVEYOR_NATIVE"),
+            codex_thread_id: text("CODEX_THREAD_ID"),
+            detached: text(DETACHED).is_some(),
+            executable: std::env::current_exe().ok(),
             tmux: None,
             tmux_server: tmux_server(text("TMUX").as_deref(), path("TMUX_TMPDIR")),
         }
