@@ -238,6 +238,21 @@ pub enum Error {
         /// What is missing.
         reason: &'static str,
     },
+    /// A session's terminal shows another thread now, and nothing proves which one.
+    #[error(
+        "the terminal of {name:?} shows another thread since it was cleared, and which one is not proven \
+         ({candidates} could be it): the session is gone"
+    )]
+    NewThreadNotProven {
+        /// The session.
+        name: String,
+        /// Its role.
+        role: String,
+        /// Its terminal.
+        tmux_session: String,
+        /// How many threads were announced.
+        candidates: usize,
+    },
     /// A session that is not in a terminal.
     #[error("session {0:?} has no tmux session: it was probably registered outside tmux")]
     NoTerminalOfSession(String),
@@ -365,6 +380,11 @@ impl Error {
                 "look into its terminal before you send it again; the text may still stand in the composer"
                     .into()
             }
+            Self::NewThreadNotProven { name, role, tmux_session, .. } => format!(
+                "register it again with `conveyor register-{role} --name {} --codex-session FILE --tmux-session {}`",
+                quote(name),
+                quote(tmux_session)
+            ),
             Self::NoTerminalOfSession(name) => {
                 format!(
                     "send it a message with `conveyor enqueue-nudge-worker`, or register {} with --tmux-session",
@@ -471,6 +491,7 @@ impl Error {
             Self::File { .. } => "file",
             Self::TargetNotReady(_) => "target_not_ready",
             Self::Unconfirmed { .. } => "unconfirmed",
+            Self::NewThreadNotProven { .. } => "new_thread_not_proven",
             Self::NoTerminalOfSession(_) => "no_terminal_of_session",
             Self::NobodyToNudge { .. } => "nobody_to_nudge",
             Self::NoWorker(_) => "no_worker",
@@ -498,7 +519,7 @@ impl Error {
             | Self::Operational(_) => 1,
             Self::NotDecided { exit, .. } => *exit,
             Self::TargetNotReady(_) | Self::FirstMessage { unknown: false, .. } => 3,
-            Self::Unconfirmed { .. } | Self::FirstMessage { .. } => 4,
+            Self::Unconfirmed { .. } | Self::NewThreadNotProven { .. } | Self::FirstMessage { .. } => 4,
             _ => 2,
         }
     }
@@ -523,7 +544,7 @@ impl Error {
             | Self::RunActive { .. }
             | Self::TaskClosed { .. } => "TaskLifecycleError",
             Self::TargetNotReady(_) => "TargetNotReady",
-            Self::Unconfirmed { .. } => "Unconfirmed",
+            Self::Unconfirmed { .. } | Self::NewThreadNotProven { .. } => "Unconfirmed",
             Self::NoTerminalOfSession(_)
             | Self::NobodyToNudge { .. }
             | Self::NoWorker(_)

@@ -123,7 +123,7 @@ fn options(request: &Request<'_>, decision: &DecisionCheck, audits: Option<&Audi
         ("capture_transcript_mode", request.capture_mode.as_str().into()),
         ("finish", request.ending.is_finish().into()),
         ("manager_decision", to_value(decision)?),
-        ("message", Value::Null),
+        ("message", request.message.into()),
         ("reason", request.reason().into()),
         ("stop_manager", request.stop_manager.into()),
         ("stop_worker", request.stop_worker.into()),
@@ -203,7 +203,11 @@ pub(super) fn conclude(
     if let Some(run) = &run {
         runs::close(tx, &task.id, run, run_status)?;
     }
-    let closed = result(request, begun, effects);
+    let mut closed = result(request, begun, effects);
+    if closed.message_sent == Some(false) && closed.message_reason.is_none() {
+        let no_worker = if request.stop_worker { "no_terminal" } else { "worker_not_stopped" };
+        closed.message_reason = Some(no_worker.to_owned());
+    }
     let shown = Closed {
         pre_stop_transcript_captures: effects.captures.iter().cloned().map(Captured::redacted).collect(),
         ..closed.clone()
@@ -241,6 +245,8 @@ fn result(request: &Request<'_>, begun: &Begun, effects: &Effects) -> Closed {
         killed_worker: effects.killed.contains(&Role::Worker),
         manager_decision: begun.decision.clone(),
         manager_session: begun.manager.clone(),
+        message_reason: effects.told.as_ref().and_then(|told| told.reason.clone()),
+        message_sent: request.message.map(|_| effects.told.as_ref().is_some_and(|told| told.sent)),
         pre_stop_transcript_captures: effects.captures.clone(),
         reason: request.reason().to_owned(),
         stop_manager: request.stop_manager,

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::decisions::{self, DecisionCheck, assess};
 use crate::typing::nudge::{self, Nudged};
-use crate::typing::{Guard, Sent};
+use crate::typing::{Guard, Sent, slash};
 use crate::{Cx, Error, Result, reference};
 
 /// The permissions that it takes, under one name.
@@ -160,15 +160,18 @@ pub fn request(cx: &mut Cx, request: &Request<'_>) -> Result<Outcome> {
     }
 }
 
-/// Sends the text to the worker.
+/// Sends the worker what it is to be sent. A command of the agent is no message and has proofs of its
+/// own; without a guard, or in a dry run, it is a text like any other.
 fn send(cx: &mut Cx, request: &Request<'_>, requested: &Requested) -> Result<Nudged> {
-    let text = nudge::Request {
-        name: &requested.worker_session,
-        text: &requested.send_text,
-        dry_run: request.dry_run,
-        guard: request.guard,
-    };
-    nudge::unrecorded(cx, &text)
+    let (name, guard) = (requested.worker_session.as_str(), request.guard);
+    match request.manner {
+        Manner::Compact if guard.strict && !request.dry_run => slash::compact(cx, name, guard),
+        Manner::Clear if guard.strict && !request.dry_run => slash::clear(cx, name, guard),
+        _ => {
+            let text = requested.send_text.as_str();
+            nudge::tell(cx, &nudge::Request { name, text, dry_run: request.dry_run, guard })
+        }
+    }
 }
 
 /// Checks the request and records it. The inner error is a refusal that has been recorded.

@@ -76,11 +76,11 @@ pub fn by_name(place: &mut Place, request: &Request<'_>) -> Result<Reached> {
     })
 }
 
-/// As [`session`], for callers with records of their own.
+/// Sends a text to a registered session on behalf of a command that records itself what came of it.
 ///
 /// # Errors
-/// As [`session`]; nothing but the delivery is recorded.
-pub(crate) fn unrecorded(cx: &mut Cx, request: &Request<'_>) -> Result<Nudged> {
+/// As [`session`].
+pub(crate) fn tell(cx: &mut Cx, request: &Request<'_>) -> Result<Nudged> {
     check(request)?;
     let mut live = Live::find(cx, request.name, request.guard)?;
     send_to(cx, request, &mut live)

@@ -147,6 +147,27 @@ fn a_worker_is_asked_in_its_terminal() {
 }
 
 #[test]
+fn a_command_has_proofs_of_its_own() {
+    on_both_engines(|world| {
+        permitted(world);
+        let fake = in_terminal(world);
+        let sent = request(world, &[]).json();
+        assert_eq!(
+            (&sent["send_result"]["text"], &sent["send_result"]["delivery"]["stage"]),
+            (&json!("/compact"), &json!("seen"))
+        );
+        assert_eq!(fake.told(), ["/compact"]);
+        // No server can be asked which thread the terminal would show then.
+        let refused = request(world, &["--clear", "--json"]);
+        assert_eq!((refused.code, refused.stderr.lines().count()), (3, 1), "{}", refused.stderr);
+        let object: Value = serde_json::from_str(&refused.stdout).unwrap();
+        assert_eq!(object["guard"]["reason"], "unproven");
+        assert_eq!(fake.told(), ["/compact"], "nothing was sent");
+        assert_eq!(command(world).0, "failed");
+    });
+}
+
+#[test]
 fn without_a_guard_the_command_is_typed() {
     on_sqlite(|world| {
         permitted(world);
