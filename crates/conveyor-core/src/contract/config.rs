@@ -37,8 +37,8 @@ pub struct ConfigFlags {
     pub epilogues: Option<Vec<String>>,
     /// What happens when a completed turn brings proposals.
     pub nudge_on_completion: Option<NudgeMode>,
-    /// Observe only once both sides acknowledged.
-    pub require_acks: bool,
+    /// Observe only once both sides acknowledged. No option says no; a person who is asked can.
+    pub require_acks: Option<bool>,
     /// Let the gates of `finish-task` hold without being asked for.
     pub enforce_gates: bool,
     /// Grant the opening of pull requests.
@@ -341,7 +341,7 @@ fn changed(
     if let Some(mode) = flags.nudge_on_completion {
         config.nudge_on_completion = mode.as_str().to_owned();
     }
-    config.require_acks |= flags.require_acks;
+    config.require_acks = flags.require_acks.unwrap_or(config.require_acks);
     config.enforce_gates |= flags.enforce_gates;
     for (list, given) in [
         (&mut config.guidelines, &flags.guidelines),
