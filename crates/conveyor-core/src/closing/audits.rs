@@ -78,7 +78,7 @@ impl Audits {
     /// not demand it cannot enforce.
     pub(super) fn of(tx: &mut Tx<'_>, task: &Task, gates: &Gates) -> Result<Self> {
         let config = manager_configs::of_task(tx, &task.id)?;
-        let enforced = config.as_ref().is_some_and(|config| config.enforce_gates);
+        let enforced = manager_configs::enforces_gates(tx, &task.id)?;
         let acks_demanded = config.as_ref().is_some_and(|config| config.require_acks);
         let mut audits = Self {
             criteria: criteria_audit(tx, task)?,
