@@ -142,7 +142,7 @@ fn stopping_during_a_turn_stops_its_work() {
     let Some(lab) = Lab::shared() else { return };
     let stage = Stage::new(lab, "stopped");
     let (begun, ended) = (stage.project.join("begun"), stage.project.join("ended"));
-    let work = format!("touch {}; sleep 3; touch {}", begun.display(), ended.display());
+    let work = format!("touch {}; sleep 20; touch {}", begun.display(), ended.display());
     lab.model.add(Script::new().on("work for long", [Reply::shell(&work), Reply::text("done")]));
     let start = ["start-worker", "--name", "w", "--timeout-seconds", "60", "--task", "work for long"];
     stage.json(&[&start[..], &SAFE[..]].concat());
