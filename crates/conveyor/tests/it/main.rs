@@ -42,6 +42,7 @@ mod register;
 mod rollouts;
 mod sessions;
 mod shell;
+mod spawn;
 mod start;
 mod stop;
 mod tail;
