@@ -11,6 +11,14 @@ pub(crate) fn task(tx: &mut Tx<'_>, reference: &str) -> Result<Task> {
     tasks::find(tx, reference)?.ok_or_else(|| Error::UnknownTask(reference.to_owned()))
 }
 
+/// The task that a reference means, held against everybody else who writes about it.
+pub(crate) fn held_task(tx: &mut Tx<'_>, reference: &str) -> Result<Task> {
+    let found = task(tx, reference)?;
+    tasks::lock(tx, &found.id)?;
+    // Somebody may have changed it before we got hold of it.
+    task(tx, &found.id)
+}
+
 /// What commands for people call a task by: its name, or its id where a newer task has that name.
 pub(crate) fn name_of_task(tx: &mut Tx<'_>, task: &Task) -> Result<String> {
     let meant = tasks::find(tx, &task.name)?;

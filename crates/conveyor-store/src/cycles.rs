@@ -38,6 +38,15 @@ pub fn begin(tx: &mut Tx<'_>, task_id: &str) -> Result<i64, StoreError> {
     )
 }
 
+/// Whether there is a cycle with this id.
+///
+/// # Errors
+/// A failing statement.
+pub fn exists(tx: &mut Tx<'_>, id: i64) -> Result<bool, StoreError> {
+    let found = tx.first("select id from manager_cycles where id = $1", params![id], |row| row.int(0))?;
+    Ok(found.is_some())
+}
+
 /// Ends a cycle with what it found, and the reason if it failed.
 ///
 /// # Errors

@@ -156,3 +156,36 @@ pub fn settle(
     )?;
     Ok(changed > 0)
 }
+
+/// Records that a message is being given to an agent's server, before its first byte; gives the
+/// delivery's id and the id by which the message is found again. `None` when another message to the
+/// receiver is in flight.
+///
+/// # Errors
+/// A failing statement.
+pub fn begin_start(tx: &mut Tx<'_>, new: &NewDelivery<'_>) -> Result<Option<(String, String)>, StoreError> {
+    let (id, message_id) = (tx.fresh_id(IdPrefix::Delivery), tx.fresh_id(IdPrefix::ClientMessage));
+    let now = tx.now()?.to_ms_text();
+    let inserted = tx.execute(
+        "insert into deliveries (id, client_message_id, session_id, task_id, purpose, priority, stage, adapter, mode, \
+         incarnation, body_sha256, body_bytes, external_json, evidence_json, lease_by, lease_expires_at, created_at, \
+         updated_at) values ($1, $2, $3, $4, $5, 'normal', 'sending', $6, 'start', $7, $8, $9, $10, '[]', $11, \
+         conveyor_after($12), $13, $13) on conflict do nothing",
+        params![
+            &id,
+            &message_id,
+            new.session_id,
+            new.task_id,
+            new.purpose.as_str(),
+            Adapter::Codex.as_str(),
+            new.incarnation,
+            new.body_sha256,
+            i64::try_from(new.body_bytes).unwrap_or(i64::MAX),
+            json::compact(&new.external),
+            new.lease_by,
+            LEASE_SECONDS,
+            now,
+        ],
+    )?;
+    Ok((inserted > 0).then_some((id, message_id)))
+}

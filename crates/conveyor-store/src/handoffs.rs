@@ -3,6 +3,7 @@
 use conveyor_model::json;
 use conveyor_model::records::Object;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::{StoreError, Tx, params};
 
@@ -39,5 +40,33 @@ pub fn latest(tx: &mut Tx<'_>, task_id: &str) -> Result<Option<Handoff>, StoreEr
                 worker_session_id: row.opt_text(6)?,
             })
         },
+    )
+}
+
+/// Records a handoff of a task; gives its id.
+///
+/// # Errors
+/// A failing statement.
+pub fn insert(
+    tx: &mut Tx<'_>,
+    task_id: &str,
+    worker_session_id: Option<&str>,
+    summary: &str,
+    next_steps: &[String],
+    payload: &Value,
+) -> Result<i64, StoreError> {
+    let now = tx.now()?.to_s_text();
+    tx.one(
+        "insert into worker_handoffs (task_id, worker_session_id, summary, next_steps_json, payload_json, created_at) \
+         values ($1, $2, $3, $4, $5, $6) returning id",
+        params![
+            task_id,
+            worker_session_id,
+            summary,
+            json::compact(&json!(next_steps)),
+            json::compact(payload),
+            now
+        ],
+        |row| row.int(0),
     )
 }

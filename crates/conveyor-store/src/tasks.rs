@@ -73,6 +73,19 @@ pub fn find(tx: &mut Tx<'_>, reference: &str) -> Result<Option<Task>, StoreError
     })
 }
 
+/// Holds a task against everybody else who writes about it, until the transaction ends: what is read
+/// afterwards stays true, and whoever comes later sees what was written. SQLite's write lock does
+/// that by itself.
+///
+/// # Errors
+/// A failing statement.
+pub fn lock(tx: &mut Tx<'_>, id: &str) -> Result<(), StoreError> {
+    tx.first("select id from tasks where id = $1{lock_row}", params![id], |row| row.text(0))?;
+    // Whoever had it before us may have written later than the moment known so far.
+    tx.renew_now();
+    Ok(())
+}
+
 /// Every task in order of creation, with its budget; only open ones if `active_only`.
 ///
 /// # Errors

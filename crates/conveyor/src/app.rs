@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use conveyor_core::legacy::Place;
+use conveyor_core::spawn::Installation;
 use conveyor_core::{Cx, Tmux};
 use conveyor_store::{Access, Db, Location, OpenOptions};
 
@@ -111,7 +112,24 @@ impl App<'_> {
         Tmux::new(environment.tmux.as_deref().unwrap_or("tmux".as_ref()), environment.tmux_server.clone())
     }
 
-    fn location(&self, db: &DbPath) -> Result<Location, Failure> {
+    /// The Codex that is meant: `given`, else what the environment says.
+    #[must_use]
+    pub fn installation(&self, given: Option<&str>) -> Installation {
+        let environment = &self.host.environment;
+        let home = match (given, &environment.codex_home) {
+            (Some(given), _) => self.absolute(given),
+            (None, Some(home)) => home.to_str().map_or_else(|| home.clone(), |home| self.absolute(home)),
+            (None, None) => self.absolute("~/.codex"),
+        };
+        let program = environment.program("codex").map(|program| self.host.cwd.join(program));
+        Installation { program, home, user_home: environment.home.clone() }
+    }
+
+    /// The ledger that `--path`, the environment or the state root names.
+    ///
+    /// # Errors
+    /// A malformed URL.
+    pub fn location(&self, db: &DbPath) -> Result<Location, Failure> {
         let environment = &self.host.environment;
         if let Some(given) = db.path.as_ref().or(environment.database_url.as_ref()) {
             if Location::is_server_url(given) {

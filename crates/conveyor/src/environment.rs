@@ -1,6 +1,7 @@
 //! Every environment variable that the program looks at, read once.
 
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use conveyor_core::ServerChoice;
 
@@ -15,8 +16,6 @@ pub struct Environment {
     pub program: Option<String>,
     /// `HOME`: what `~` means.
     pub home: Option<PathBuf>,
-    /// `CODEX_HOME`: which Codex is meant; default `~/.codex`.
-    pub codex_home: Option<PathBuf>,
     /// `PGPASSWORD`: password for a PostgreSQL server.
     pub server_password: Option<String>,
     /// `PGPASSFILE`: password file for PostgreSQL servers; default `~/.pgpass`.
@@ -25,6 +24,14 @@ pub struct Environment {
     pub typing_guard: Option<String>,
     /// `CONVEYOR_NATIVE`: whether agents' servers are asked, `on` or `off`.
     pub native: Option<String>,
+    /// `CODEX_HOME`: which Codex is meant; default `~/.codex`.
+    pub codex_home: Option<PathBuf>,
+    /// `CODEX_THREAD_ID`: the thread of the agent that runs us, if one does.
+    pub codex_thread_id: Option<String>,
+    /// `PATH`: where programs are looked for.
+    pub search_path: Option<std::ffi::OsString>,
+    /// The running program itself.
+    pub executable: Option<PathBuf>,
     /// The tmux program, where it is not the one on `PATH`; for tests.
     pub tmux: Option<PathBuf>,
     /// `TMUX` and `TMUX_TMPDIR`: which tmux server. The server that we run in comes first.
@@ -43,16 +50,33 @@ impl Environment {
             state_root: text("WORKERCTL_STATE_ROOT"),
             database_url: text("CONVEYOR_DATABASE_URL"),
             program: text("CONVEYOR_CLI_PROG"),
-            codex_home: path("CODEX_HOME"),
             server_password: text("PGPASSWORD"),
             password_file: path("PGPASSFILE").or_else(|| Some(home.as_ref()?.join(".pgpass"))),
             home,
             typing_guard: text("CONVEYOR_TYPING_GUARD"),
             native: text("CONVEYOR_NATIVE"),
+            codex_home: path("CODEX_HOME"),
+            codex_thread_id: text("CODEX_THREAD_ID"),
+            search_path: std::env::var_os("PATH"),
+            executable: std::env::current_exe().ok(),
             tmux: None,
             tmux_server: tmux_server(text("TMUX").as_deref(), path("TMUX_TMPDIR")),
         }
     }
+}
+
+impl Environment {
+    /// The program of this name that a shell would run.
+    #[must_use]
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
+        let places = std::env::split_paths(self.search_path.as_ref()?).collect::<Vec<_>>();
+        places.into_iter().map(|place| place.join(name)).find(|program| is_executable(program))
+    }
+}
+
+fn is_executable(program: &Path) -> bool {
+    let found = std::fs::metadata(program);
+    found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 /// The server that tmux itself would take: the one that we run in, whose socket is the first part

@@ -1,6 +1,6 @@
 //! What surrounds one run of the program. Tests put their own in place of the process's.
 
-use std::io::{IsTerminal, Write};
+use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ pub struct Host {
     pub clock: Arc<dyn Clock>,
     /// Where fresh ids come from.
     pub ids: Arc<dyn Ids>,
+    /// Documents and answers.
+    pub stdin: Box<dyn BufRead>,
     /// Results.
     pub stdout: Box<dyn Write>,
     /// Errors, warnings and progress.
@@ -43,6 +45,7 @@ impl Host {
             parent_pid: std::os::unix::process::parent_id().into(),
             clock: Arc::new(SystemClock),
             ids: Arc::new(RandomIds),
+            stdin: Box::new(std::io::BufReader::new(std::io::stdin())),
             // Colour is stripped when nobody would see it; `NO_COLOR` and the like are honoured.
             stdout: Box::new(std::io::BufWriter::new(anstream::AutoStream::auto(stdout))),
             stderr: Box::new(anstream::AutoStream::auto(std::io::stderr())),

@@ -8,6 +8,7 @@ mod failure;
 mod grammar;
 mod help;
 mod host;
+mod input;
 mod out;
 mod values;
 

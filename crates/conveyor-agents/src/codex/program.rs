@@ -32,6 +32,15 @@ pub struct ServerStart {
     pub app_server_version: Option<String>,
 }
 
+/// What an installed Codex understands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// `--no-alt-screen`: the pane keeps the history.
+    pub keeps_history: bool,
+    /// `--no-daemon`: the terminal writes its rollout itself, although a shared server runs.
+    pub does_without_server: bool,
+}
+
 /// How a terminal is to be attached to a thread. The sandbox and the like take effect only when the
 /// terminal has to load the thread, for instance after the server's restart; in a thread that is
 /// loaded, what it was made with holds, or what [`Client::thread_permissions_set`] said.
@@ -95,12 +104,16 @@ impl Codex {
         Err(CodexError::NotReachable { reason })
     }
 
-    /// Whether the help of `codex` lists `--no-alt-screen`.
+    /// What the help of `codex` lists.
     ///
     /// # Errors
     /// The program cannot be run.
-    pub fn keeps_history(&self, limit: Duration) -> Result<bool, CodexError> {
-        Ok(self.run(&["--help"], limit)?.stdout.contains("--no-alt-screen"))
+    pub fn features(&self, limit: Duration) -> Result<Features, CodexError> {
+        let help = self.run(&["--help"], limit)?.stdout;
+        Ok(Features {
+            keeps_history: help.contains("--no-alt-screen"),
+            does_without_server: help.contains("--no-daemon"),
+        })
     }
 
     /// The words of the command that attaches a terminal to a thread. It must be started in the
@@ -123,7 +136,11 @@ impl Codex {
             Approval::OnRequest => "on-request",
             Approval::Never => "never",
         };
-        words.extend(["--sandbox", sandbox, "--ask-for-approval", approval].map(word));
+        words.extend(["--sandbox", sandbox].map(word));
+        // For this one the terminal would open a dialog of its own; the thread has it already.
+        if how.approval != Approval::Untrusted {
+            words.extend(["--ask-for-approval", approval].map(word));
+        }
         if let Some(model) = how.model {
             words.extend(["--model", model].map(word));
         }

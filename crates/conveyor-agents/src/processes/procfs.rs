@@ -80,6 +80,15 @@ fn gone(error: io::Error) -> io::Error {
     }
 }
 
+/// Whether a process has ended and only its entry is left; never where there is no `/proc`.
+pub(super) fn has_ended(pid: i32) -> bool {
+    let state = fs::read(format!("/proc/{pid}/stat")).ok().and_then(|stat| {
+        let end = stat.iter().rposition(|byte| *byte == b')')?;
+        stat.get(end + 2).copied()
+    });
+    matches!(state, Some(b'Z' | b'X'))
+}
+
 /// The fourth field of a `stat` file. The second is the program's name in parentheses and may
 /// itself contain parentheses and spaces.
 fn parent_of(stat: &[u8]) -> Option<u32> {

@@ -1,11 +1,10 @@
-//! What a task leaves open when it is closed: criteria, acknowledgements, closing steps. And what
-//! decision of the manager stands behind it.
+//! What a task leaves open when it is closed: criteria, acknowledgements, closing steps.
 
 use conveyor_model::Role;
 use conveyor_model::records::{Object, Task};
 use conveyor_store::epilogues::{self, EpilogueRun};
 use conveyor_store::manager_configs::ManagerConfig;
-use conveyor_store::{Tx, acknowledgements, criteria, decisions, manager_configs};
+use conveyor_store::{Tx, acknowledgements, criteria, manager_configs};
 use serde::Serialize;
 
 use super::to_value;
@@ -70,34 +69,6 @@ pub struct EpilogueStep {
     pub ok: bool,
     pub state: String,
     pub step_name: String,
-}
-
-/// Which recorded decision of the manager a closing goes back to.
-#[derive(Clone, Debug, Serialize)]
-pub struct DecisionCheck {
-    /// What the manager must have decided.
-    pub allowed_decisions: [&'static str; 1],
-    /// The decision, if one was named.
-    pub decision: Option<String>,
-    /// Its id.
-    pub decision_id: Option<i64>,
-    /// Whether it backs the closing.
-    pub ok: bool,
-    /// Why it does not.
-    pub warnings: Vec<&'static str>,
-}
-
-impl DecisionCheck {
-    /// The check when no decision was named.
-    pub(super) fn of_none() -> Self {
-        Self {
-            allowed_decisions: [decisions::STOP],
-            decision: None,
-            decision_id: None,
-            ok: false,
-            warnings: vec!["missing_decision_id"],
-        }
-    }
 }
 
 impl Audits {

@@ -14,10 +14,11 @@ use conveyor_model::CaptureMode;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::decisions::DecisionCheck;
 use crate::transcripts::Captured;
 use crate::{Cx, Error, Result};
 
-pub use audits::{AckAudit, CriteriaAudit, DecisionCheck, EpilogueAudit, EpilogueStep, OpenCriterion};
+pub use audits::{AckAudit, CriteriaAudit, EpilogueAudit, EpilogueStep, OpenCriterion};
 use effects::Effects;
 use record::Begun;
 

@@ -1,7 +1,7 @@
 //! What is recorded of a closing: the intent with its audits, the result, or the failure.
 
 use conveyor_model::records::{Binding, Object, Task};
-use conveyor_model::{Actor, Role, TaskState};
+use conveyor_model::{Actor, Decision, Role, TaskState};
 use conveyor_store::audit::{self, AuditEvent};
 use conveyor_store::immediate::{self, Immediate};
 use conveyor_store::observations::{self, Observation};
@@ -10,9 +10,10 @@ use conveyor_store::telemetry::{self, Emit};
 use conveyor_store::{Tx, bindings, decisions, sessions, tasks, transcripts};
 use serde_json::{Value, json};
 
-use super::audits::{Audits, DecisionCheck};
+use super::audits::Audits;
 use super::effects::{self, Effects};
 use super::{Closed, Request, to_value};
+use crate::decisions::{DecisionCheck, assess};
 use crate::transcripts::{Captured, Context, Owner};
 use crate::{Error, Result, reference};
 
@@ -57,7 +58,7 @@ pub(super) fn begin(tx: &mut Tx<'_>, request: &Request<'_>) -> Result<Begun> {
     let worker = name(|binding| &binding.worker_session_name);
     let manager = name(|binding| &binding.manager_session_name);
     let audits = if request.ending.is_finish() { Some(Audits::of(tx, &task)?) } else { None };
-    let decision = DecisionCheck::of_none();
+    let decision = assess(tx, &task, None, &[Decision::Stop])?;
     let mut payload = options(request, &decision, audits.as_ref())?;
     for (key, value) in [
         ("already_done_followup", Value::Bool(false)),
@@ -127,7 +128,7 @@ fn record_decision(tx: &mut Tx<'_>, request: &Request<'_>, begun: &mut Begun) ->
     let source = request.ending.command_type();
     let command_id = begun.command.id();
     let payload = json!({ "command_id": command_id, "source": source });
-    let decision_id = decisions::record(tx, &begun.task.id, decisions::STOP, request.reason(), &payload)?;
+    let decision_id = decisions::record_closing(tx, &begun.task.id, request.reason(), &payload)?;
     let observation_id = observations::record(
         tx,
         &Observation {
@@ -139,7 +140,7 @@ fn record_decision(tx: &mut Tx<'_>, request: &Request<'_>, begun: &mut Begun) ->
             source_capture_id: None,
             command_id: Some(command_id),
             message: request.reason(),
-            payload: json!({ "decision": decisions::STOP, "decision_id": decision_id, "source": source }),
+            payload: json!({ "decision": Decision::Stop, "decision_id": decision_id, "source": source }),
         },
     )?;
     begun.final_decision_id = Some(decision_id);

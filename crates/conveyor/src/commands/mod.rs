@@ -2,7 +2,9 @@
 //! completions, man pages and the reference come from there.
 
 pub mod admin;
+pub mod agents;
 pub mod app_loop;
+pub mod contract;
 pub mod legacy;
 pub mod observe;
 pub mod queue;
@@ -24,6 +26,9 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<tasks::finish_task::FinishTask>(),
     spec::<tasks::stop_task::StopTask>(),
     spec::<tasks::reconcile::Reconcile>(),
+    spec::<agents::pair::Pair>(),
+    spec::<agents::start::StartWorker>(),
+    spec::<agents::start::StartManager>(),
     spec::<sessions::register::RegisterWorker>(),
     spec::<sessions::register::RegisterManager>(),
     spec::<sessions::sessions::Sessions>(),
@@ -31,6 +36,15 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<sessions::discover::Discover>(),
     spec::<sessions::ingest::Ingest>(),
     spec::<sessions::tail::Tail>(),
+    spec::<contract::manager_config::ManagerConfig>(),
+    spec::<contract::manager_recipes::ManagerRecipes>(),
+    spec::<contract::manager_permission::ManagerPermission>(),
+    spec::<contract::criteria::Criteria>(),
+    spec::<contract::criteria_plan::CriteriaPlan>(),
+    spec::<contract::record_decision::RecordDecision>(),
+    spec::<contract::handoff::Handoff>(),
+    spec::<contract::acknowledge::WorkerAck>(),
+    spec::<contract::acknowledge::ManagerAck>(),
     spec::<observe::cycle::Cycle>(),
     spec::<observe::divergences::Divergences>(),
     spec::<observe::mutation_audit::MutationAudit>(),
@@ -72,8 +86,12 @@ pub const COMMANDS: &[CommandSpec] = &[
 pub enum Group {
     /// Tasks and who works on them.
     Tasks,
+    /// Starting agents.
+    Agents,
     /// Registered sessions and what they wrote.
     Sessions,
+    /// Rules, criteria, decisions and declarations of a task.
+    Contract,
     /// Looking at a task's worker on behalf of its manager.
     Observing,
     /// What the terminals of a task showed.
@@ -96,7 +114,9 @@ impl Group {
     /// Every group, in the order of the help.
     pub const ALL: &'static [Self] = &[
         Self::Tasks,
+        Self::Agents,
         Self::Sessions,
+        Self::Contract,
         Self::Observing,
         Self::Transcripts,
         Self::Terminals,
@@ -112,7 +132,9 @@ impl Group {
     pub fn title(self) -> &'static str {
         match self {
             Self::Tasks => "Tasks and bindings",
+            Self::Agents => "Starting agents",
             Self::Sessions => "Sessions",
+            Self::Contract => "Supervision contract",
             Self::Observing => "Observing a worker",
             Self::Transcripts => "Transcripts of terminals",
             Self::Terminals => "Observing terminals",

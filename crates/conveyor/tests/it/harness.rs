@@ -109,7 +109,19 @@ impl World {
         self.run_with(self.environment(), arguments)
     }
 
+    /// Runs a command on this ledger with a document on standard input.
+    pub fn run_fed(&self, document: &str, arguments: &[&str]) -> Ran {
+        let ledger = self.ledger();
+        let mut all = arguments.to_vec();
+        all.extend(["--path", &ledger]);
+        self.run_reading(document, self.environment(), &all)
+    }
+
     fn run_with(&self, environment: Environment, arguments: &[&str]) -> Ran {
+        self.run_reading("", environment, arguments)
+    }
+
+    fn run_reading(&self, document: &str, environment: Environment, arguments: &[&str]) -> Ran {
         let (stdout, stderr) = (Buffer::default(), Buffer::default());
         let mut host = Host {
             environment,
@@ -117,6 +129,7 @@ impl World {
             parent_pid: 4711,
             clock: self.clock.clone(),
             ids: self.ids.clone(),
+            stdin: Box::new(std::io::Cursor::new(document.as_bytes().to_vec())),
             stdout: Box::new(stdout.clone()),
             stderr: Box::new(stderr.clone()),
             stdout_is_terminal: false,
@@ -146,8 +159,14 @@ impl World {
     /// written. Gives the line.
     #[track_caller]
     pub fn refused(&self, arguments: &[&str]) -> String {
+        self.refused_fed("", arguments)
+    }
+
+    /// As [`World::refused`], with a document on standard input.
+    #[track_caller]
+    pub fn refused_fed(&self, document: &str, arguments: &[&str]) -> String {
         let before = self.dump();
-        let ran = self.run(arguments);
+        let ran = self.run_fed(document, arguments);
         assert_eq!(ran.code, 2, "{arguments:?} was not refused: {}{}", ran.stdout, ran.stderr);
         assert_eq!(ran.stdout, "", "{arguments:?}");
         assert_eq!(ran.stderr.lines().count(), 1, "{arguments:?}: {}", ran.stderr);

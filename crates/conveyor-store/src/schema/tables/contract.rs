@@ -1,6 +1,6 @@
 //! Supervision: what the manager was asked to do, what it did, and what both sides declared.
 
-use conveyor_model::Role;
+use conveyor_model::{CriterionSource, CriterionStatus, Decision, NudgeMode, Role, SupervisionMode};
 
 use crate::schema::define::{Table, integer, key, real, serial, text};
 
@@ -12,7 +12,7 @@ pub(super) static TABLES: &[Table] = &[
         columns: &[
             key("task_id").refs("tasks"),
             text("recipe_name").null(),
-            text("supervision_mode").one_of(&["light", "guided", "strict"]),
+            text("supervision_mode").one_of(SupervisionMode::TEXTS),
             text("objective").null(),
             text("guidelines_json").json(),
             text("acceptance_criteria_json").json(),
@@ -20,12 +20,7 @@ pub(super) static TABLES: &[Table] = &[
             text("permissions_json").json(),
             text("tools_json").default("'[]'").json(),
             text("epilogues_json").default("'[]'").json(),
-            text("nudge_on_completion").default("'ask-operator'").one_of(&[
-                "off",
-                "ask-operator",
-                "auto-review",
-                "auto-proceed",
-            ]),
+            text("nudge_on_completion").default("'ask-operator'").one_of(NudgeMode::TEXTS),
             integer("require_acks").flag(),
             integer("revision").default("1").positive(),
             text("created_at"),
@@ -39,8 +34,8 @@ pub(super) static TABLES: &[Table] = &[
             serial(),
             text("task_id").refs("tasks"),
             text("criterion"),
-            text("status").one_of(&["proposed", "accepted", "satisfied", "deferred", "rejected"]),
-            text("source").one_of(&["user_requested", "manager_inferred", "worker_proposed", "final_audit"]),
+            text("status").one_of(CriterionStatus::TEXTS),
+            text("source").one_of(CriterionSource::TEXTS),
             text("proof").null(),
             text("rationale").null(),
             text("evidence_json").json(),
@@ -122,7 +117,7 @@ pub(super) static TABLES: &[Table] = &[
             text("task_id").refs("tasks"),
             text("manager_id").null().refs("managers"),
             integer("manager_cycle_id").null().refs("manager_cycles"),
-            text("decision").one_of(&["wait", "nudge", "interrupt", "escalate", "stop", "inspect"]),
+            text("decision").one_of(Decision::TEXTS),
             text("reason"),
             text("created_at"),
             text("payload_json").json(),

@@ -41,18 +41,26 @@ impl GuardFlags {
             Some("off") => false,
             Some(other) => return Err(bad_switch("CONVEYOR_TYPING_GUARD", other, "strict or off")),
         };
-        let native = match environment.native.as_deref() {
-            None | Some("on") => true,
-            Some("off") => false,
-            Some(other) => return Err(bad_switch("CONVEYOR_NATIVE", other, "on or off")),
-        };
+        let native = native(app, self.no_native)?;
         if !strict {
             let line =
                 "the typing guard is off: nothing proves that the terminal takes the text as a message";
             // Nobody is left to warn when standard error is gone.
             let _ = writeln!(app.host.stderr, "{line}");
         }
-        Ok(Guard { strict, native: native && !self.no_native, force: self.force })
+        Ok(Guard { strict, native, force: self.force })
+    }
+}
+
+/// Whether agents' servers are asked.
+///
+/// # Errors
+/// An environment variable with another value than it may have.
+pub(super) fn native(app: &App<'_>, no_native: bool) -> Result<bool, Failure> {
+    match app.host.environment.native.as_deref() {
+        None | Some("on") => Ok(!no_native),
+        Some("off") => Ok(false),
+        Some(other) => Err(bad_switch("CONVEYOR_NATIVE", other, "on or off")),
     }
 }
 
