@@ -33,6 +33,10 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
+fn exists(name: &str) -> bool {
+    conveyor::COMMANDS.iter().any(|spec| spec.name == name)
+}
+
 /// What names a way to do something in the answer of `manager-config --questions`, for good.
 const NAMES_A_WAY: &str = "manager-config --interactive";
 
@@ -43,11 +47,10 @@ fn complaint(line: &Line) -> Option<String> {
     if extract::is_placeholder(name) || name.starts_with('-') {
         return None;
     }
-    if let Some((_, options)) = ARRIVING.iter().find(|(arriving, _)| arriving == name) {
-        let arrives = |word: &String| options.iter().any(|option| word == option);
-        if options.is_empty() || rest.iter().any(arrives) {
-            return None;
-        }
+    let arriving = ARRIVING.iter().find(|(arriving, _)| arriving == name);
+    let is_arriving = |options: &[&str]| rest.iter().any(|word| options.contains(&word.as_str()));
+    if arriving.is_some_and(|(_, options)| !exists(name) || is_arriving(options)) {
+        return None;
     }
     let Err(said) = conveyor::check(&extract::fill(&line.words)) else { return None };
     let typed = line.words.join(" ");
@@ -88,6 +91,33 @@ fn documents_and_skills() {
     );
     paths.extend(files(&root.join("skills"), ""));
     check(80, paths.iter().map(|path| (named(path), of_text(&read(path)))).collect());
+}
+
+/// Options that stand alone in backquotes belong to some command.
+#[test]
+fn options_in_sentences() {
+    let root = repository();
+    let mut paths = files(&root.join("docs"), ".md");
+    paths.extend([root.join("README.md"), root.join("skills/manage-codex-workers/SKILL.md")]);
+    let arriving = |option: &str| ARRIVING.iter().any(|(_, options)| options.contains(&option));
+    let known = |option: &str| conveyor::COMMANDS.iter().any(|spec| extract::has_option(spec.name, option));
+    let mut count = 0;
+    let mut wrong = Vec::new();
+    for path in paths.iter().filter(|path| !path.ends_with("docs/performance.md")) {
+        let text = read(path);
+        for option in text.split('`').filter_map(|span| span.split([' ', '=', '\n']).next()) {
+            let is_option =
+                option.strip_prefix("--").is_some_and(|name| name.starts_with(char::is_alphabetic));
+            if is_option && option != "--help" {
+                count += 1;
+                wrong.extend(
+                    (!known(option) && !arriving(option)).then(|| format!("{}: {option}", named(path))),
+                );
+            }
+        }
+    }
+    assert!(count > 30, "only {count} options were found");
+    assert!(wrong.is_empty(), "no command has these options:\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -148,8 +178,7 @@ fn hints_in_the_source() {
 fn what_has_arrived_is_checked_in_full() {
     let mut arrived = Vec::new();
     for (name, options) in ARRIVING {
-        let here = conveyor::COMMANDS.iter().any(|spec| spec.name == *name);
-        arrived.extend((here && options.is_empty()).then(|| (*name).to_owned()));
+        arrived.extend((options.is_empty() && exists(name)).then(|| (*name).to_owned()));
         let options = options.iter().filter(|option| extract::has_option(name, option));
         arrived.extend(options.map(|option| format!("{name} {option}")));
     }

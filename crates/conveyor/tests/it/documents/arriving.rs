@@ -1,8 +1,7 @@
 //! What is built at the same time as the texts that name it.
 
-/// Commands that are still being built, and options of existing commands that are; without options
-/// the whole command. Their lines are only checked for the name. Built in parallel, removed at the
-/// merge: an entry whose command or option exists fails a test.
+/// Commands that are still being built, and options of existing commands that are. Their lines are
+/// only checked for the name. Built in parallel, removed at the merge: what exists fails a test.
 pub const ARRIVING: &[(&str, &[&str])] = &[
     ("create", &[]),
     ("start", &[]),
@@ -16,7 +15,7 @@ pub const ARRIVING: &[(&str, &[&str])] = &[
     ("continuation", &[]),
     ("continuation-reviewer", &[]),
     ("epilogue", &[]),
-    ("compact-worker", &[]),
+    ("compact-worker", &["--clear", "--prompt-only"]),
     ("request-worker-compact", &[]),
     (
         "finish-task",
