@@ -278,12 +278,29 @@ pub enum Error {
     /// A rule about given values is broken; the text names the value and the rule.
     #[error("{0}")]
     Invalid(String),
+    /// The request is in order, but the machine says no: the same cause, with exit code 1.
+    #[error("{0}")]
+    Operational(Box<Error>),
 }
 
 impl Error {
     /// A broken rule about given values.
     pub fn invalid(text: impl Into<String>) -> Self {
         Self::Invalid(text.into())
+    }
+
+    /// The environment says no to a request that is in order; the text says what to do.
+    pub fn refused(text: impl Into<String>) -> Self {
+        Self::invalid(text).operational()
+    }
+
+    /// The same cause as a refusal of the environment.
+    #[must_use]
+    pub fn operational(self) -> Self {
+        match self {
+            Self::Operational(_) => self,
+            cause => Self::Operational(Box::new(cause)),
+        }
     }
 
     /// What to do about it, as the end of a sentence; `None` where the text says it already.
@@ -384,6 +401,7 @@ impl Error {
             Self::RunActive { .. } => "finish the task, or stop it, before it is paired again".into(),
             Self::Start(error) => return error.hint(),
             Self::Store(error) => return store_hint(error),
+            Self::Operational(cause) => return cause.hint(),
             _ => return None,
         })
     }
@@ -438,6 +456,7 @@ impl Error {
             Self::Unpaired { .. } => "unpaired",
             Self::Start(_) => "not_started",
             Self::Invalid(_) => "invalid",
+            Self::Operational(cause) => cause.code(),
         }
     }
 
@@ -445,7 +464,11 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotClosed { .. } | Self::Start(_) | Self::NoGoal(_) | Self::Unpaired { .. } => 1,
+            Self::NotClosed { .. }
+            | Self::Start(_)
+            | Self::NoGoal(_)
+            | Self::Unpaired { .. }
+            | Self::Operational(_) => 1,
             Self::TargetNotReady(_) | Self::FirstMessage { unknown: false, .. } => 3,
             Self::Unconfirmed { .. } | Self::FirstMessage { .. } => 4,
             _ => 2,
@@ -485,6 +508,7 @@ impl Error {
             | Self::NotClosed { .. }
             | Self::Start(_)
             | Self::Tmux(_) => "WorkerError",
+            Self::Operational(cause) => cause.audit_type(),
             _ => "Error",
         }
     }

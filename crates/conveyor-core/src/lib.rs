@@ -11,6 +11,7 @@ mod fault;
 #[doc(hidden)]
 pub mod fault;
 mod outage;
+mod project;
 mod reference;
 mod stopping;
 
@@ -18,6 +19,7 @@ pub mod app_loop;
 pub mod bindings;
 pub mod closing;
 pub mod communication;
+pub mod continuation;
 pub mod contract;
 pub mod criteria;
 pub mod cycle;
@@ -27,6 +29,7 @@ pub mod dispatch;
 pub mod disposable;
 pub mod divergences;
 pub mod doctor;
+pub mod epilogue;
 pub mod inbox;
 pub mod ingest;
 pub mod legacy;
@@ -44,7 +47,9 @@ pub mod tasks;
 pub mod terminal;
 pub mod transcripts;
 pub mod typing;
+pub mod windows;
 
+pub use conveyor_agents::sandbox::launch as sandbox;
 pub use conveyor_agents::tmux::{ServerChoice, Tmux};
 pub use cx::{Cx, RandomIds, SystemClock};
 pub use error::Error;

@@ -17,6 +17,10 @@ pub enum IdPrefix {
     Command,
     /// A generated correlation id of commands and notifications.
     Dispatch,
+    /// A generated correlation id of proposals on what to do next.
+    Continuation,
+    /// A generated correlation id of closing steps.
+    Epilogue,
     /// A telemetry event.
     Telemetry,
     /// A legacy worker.
@@ -43,6 +47,8 @@ impl IdPrefix {
             Self::Run => "run-",
             Self::Command => "command-",
             Self::Dispatch => "dispatch-",
+            Self::Continuation => "continuation-",
+            Self::Epilogue => "epilogue-",
             Self::Telemetry => "telemetry-",
             Self::Worker => "worker-",
             Self::WorkerToken => "workerctl-",

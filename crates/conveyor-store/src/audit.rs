@@ -1,7 +1,7 @@
 //! The append-only audit log of state changes (table `events`).
 
-use conveyor_model::json;
 use conveyor_model::records::Object;
+use conveyor_model::{Actor, json};
 use serde_json::Value;
 
 use crate::{StoreError, Tx, params};
@@ -143,4 +143,31 @@ pub fn spawn_events(tx: &mut Tx<'_>) -> Result<Vec<SpawnEvent>, StoreError> {
         &[],
         |row| Ok(SpawnEvent { created_at: row.text(0)?, event_type: row.text(1)?, payload: row.object(2)? }),
     )
+}
+
+/// Writes an audit event about a turn or a closing step: with who caused it and what ties it to others.
+///
+/// # Errors
+/// A failing statement.
+pub fn record_in_turn(
+    tx: &mut Tx<'_>,
+    actor: Actor,
+    correlation_id: &str,
+    event: &AuditEvent<'_>,
+) -> Result<(), StoreError> {
+    let now = tx.now()?.to_ms_text();
+    tx.execute(
+        "insert into events (created_at, actor, command_id, correlation_id, task_id, type, payload_json) \
+         values ($1, $2, $3, $4, $5, $6, $7)",
+        params![
+            now,
+            actor.as_str(),
+            event.command_id,
+            correlation_id,
+            event.task_id,
+            event.event_type,
+            json::compact(&event.payload)
+        ],
+    )?;
+    Ok(())
 }

@@ -12,6 +12,7 @@ mod changes;
 pub mod codex_events;
 pub mod commands;
 pub mod completions;
+pub mod continuations;
 pub mod criteria;
 pub mod cycles;
 mod db;

@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &[OsString], host: &mut Host) -> Result<(), Failure
     };
     let Some(spec) = commands::find(&name) else { return Err(unknown_command(program, &name)) };
     let tree = help::command_tree(spec, program);
-    match grammar::parse(tree.clone(), &rest[1..])? {
+    match grammar::parse(tree.clone(), spec.foreign.as_ref(), &rest[1..])? {
         Request::Help => {
             let text = help::of_command(tree, host.stdout_is_terminal);
             Out::new(host).raw(&text)
@@ -52,7 +52,7 @@ pub(crate) fn check(words: &[String]) -> Result<(), Failure> {
     let Some((name, rest)) = words.split_first() else { return Ok(()) };
     let spec = commands::find(name).ok_or_else(|| unknown_command(program, name))?;
     let rest: Vec<OsString> = rest.iter().map(Into::into).collect();
-    grammar::parse(help::command_tree(spec, program), &rest).map(drop)
+    grammar::parse(help::command_tree(spec, program), spec.foreign.as_ref(), &rest).map(drop)
 }
 
 fn unknown_command(program: &str, name: &str) -> Failure {
@@ -125,7 +125,23 @@ impl App<'_> {
         Installation { program, home, user_home: environment.home.clone() }
     }
 
-    /// The ledger that `--path`, the environment or the state root names.
+    /// tmux as a shell finds it.
+    #[must_use]
+    pub fn tmux_program(&self) -> Option<PathBuf> {
+        let environment = &self.host.environment;
+        match &environment.tmux {
+            Some(given) => Some(given.clone()).filter(|given| given.is_file()),
+            None => environment.program("tmux"),
+        }
+    }
+
+    /// The directory of the running program.
+    #[must_use]
+    pub fn program_dir(&self) -> Option<PathBuf> {
+        self.host.environment.executable.as_deref().and_then(Path::parent).map(Path::to_owned)
+    }
+
+    /// Which ledger `--path`, the environment or the state root names.
     ///
     /// # Errors
     /// A malformed URL.
@@ -144,6 +160,13 @@ impl App<'_> {
     #[must_use]
     pub fn state_root(&self) -> PathBuf {
         self.absolute(self.host.environment.state_root.as_deref().unwrap_or(".codex-workers"))
+    }
+
+    /// The same for somebody who works in another directory.
+    #[must_use]
+    pub fn state_root_below(&self, directory: &Path) -> PathBuf {
+        let given = self.host.environment.state_root.as_deref().unwrap_or(".codex-workers");
+        if given.starts_with('~') { self.absolute(given) } else { lexically_absolute(&directory.join(given)) }
     }
 
     /// A path as the user means it: `~` is the home directory, relative to the current directory,

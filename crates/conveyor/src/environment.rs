@@ -1,9 +1,15 @@
 //! Every environment variable that the program looks at, read once.
 
+use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use conveyor_core::ServerChoice;
+use conveyor_core::continuation::Engine;
+use conveyor_core::windows::Desktop;
+
+/// What a reviewer gets to see of the environment.
+const PASSED_ON: [&str; 5] = ["LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONIOENCODING"];
 
 /// The environment as the program uses it. Unset and empty mean the same.
 #[derive(Clone, Debug, Default)]
@@ -30,12 +36,24 @@ pub struct Environment {
     pub codex_thread_id: Option<String>,
     /// `PATH`: where programs are looked for.
     pub search_path: Option<std::ffi::OsString>,
-    /// The running program itself.
-    pub executable: Option<PathBuf>,
+    /// `LANG`, `LC_ALL`, `LC_CTYPE`, `PATH`, `PYTHONIOENCODING`: all that a reviewer gets to see.
+    pub passed_on: Vec<(String, OsString)>,
+    /// Our own program, where it is not the one that runs; for tests.
+    pub launcher: Option<PathBuf>,
+    /// The sandboxes to try, where they are not those of the system; for tests.
+    pub sandboxes: Option<Vec<Engine>>,
     /// The tmux program, where it is not the one on `PATH`; for tests.
     pub tmux: Option<PathBuf>,
     /// `TMUX` and `TMUX_TMPDIR`: which tmux server. The server that we run in comes first.
     pub tmux_server: ServerChoice,
+    /// `TMUX_PANE`: the pane that we run in. Inside an agent it proves nothing.
+    pub tmux_pane: Option<String>,
+    /// `SHELL`: the user's shell.
+    pub shell: Option<PathBuf>,
+    /// The running program.
+    pub executable: Option<PathBuf>,
+    /// The desktop on which windows are opened; tests put their own in its place.
+    pub desktop: Desktop,
 }
 
 impl Environment {
@@ -58,9 +76,18 @@ impl Environment {
             codex_home: path("CODEX_HOME"),
             codex_thread_id: text("CODEX_THREAD_ID"),
             search_path: std::env::var_os("PATH"),
-            executable: std::env::current_exe().ok(),
+            passed_on: PASSED_ON
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?)))
+                .collect(),
+            launcher: None,
+            sandboxes: None,
             tmux: None,
             tmux_server: tmux_server(text("TMUX").as_deref(), path("TMUX_TMPDIR")),
+            tmux_pane: text("TMUX_PANE"),
+            shell: path("SHELL"),
+            executable: std::env::current_exe().ok(),
+            desktop: Desktop::default(),
         }
     }
 }

@@ -12,6 +12,8 @@ mod input;
 mod out;
 mod values;
 
+use conveyor_core::sandbox;
+
 pub use commands::{COMMANDS, CommandSpec, Group};
 pub use environment::Environment;
 pub use help::{clap_tree, cli_reference};
@@ -19,8 +21,14 @@ pub use host::Host;
 
 /// Runs the program on the process's own arguments, environment and streams.
 pub fn main() -> std::process::ExitCode {
-    let mut host = Host::of_process();
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    // Before anything else is looked at: it is a launcher then, not the program.
+    if let [_, entry, stage] = arguments.as_slice()
+        && entry == sandbox::ENTRY
+    {
+        return sandbox::main(&stage.to_string_lossy()).into();
+    }
+    let mut host = Host::of_process();
     run(&arguments, &mut host).into()
 }
 

@@ -23,6 +23,10 @@ pub use facts::{ClientFacts, PaneFacts};
 /// How long tmux may take for one call. It answers within milliseconds unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// How often a server is asked again that is just ending, and how long it is given.
+const TRIES: usize = 5;
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+
 /// Size of new sessions: wide enough that no line of an agent's screen is broken.
 const COLUMNS: &str = "200";
 const ROWS: &str = "50";
@@ -428,7 +432,21 @@ impl Tmux {
         call.hidden_arg(PANE_FORMAT)
     }
 
+    /// Runs a call. A server that just ends because its last session has ended, or because it never
+    /// had one, takes nothing with it: the next one is asked then.
     fn run(&self, call: Call<'_>) -> Result<String, TmuxError> {
+        for _ in 0..TRIES {
+            match call.run(self.program(), self.deadline) {
+                Err(TmuxError::Failed { message, .. }) if is_ending(&message) => {
+                    std::thread::sleep(BETWEEN_TRIES);
+                }
+                answer => return answer,
+            }
+        }
+        call.run(self.program(), self.deadline)
+    }
+
+    fn program(&self) -> Command {
         let mut program = Command::new(&self.program);
         // The server is the one that was chosen, whatever terminal we happen to run in.
         program.env_remove("TMUX").env_remove("TMUX_PANE").env_remove("TMUX_TMPDIR");
@@ -446,12 +464,17 @@ impl Tmux {
                 program.arg("-S").arg(path);
             }
         }
-        call.run(program, self.deadline)
+        program
     }
 }
 
 /// What stands between the clients and the screen; no client's line is like it.
 const END_OF_CLIENTS: &str = ".";
+
+/// Whether tmux says that its server ended while it was asked.
+fn is_ending(message: &str) -> bool {
+    message.starts_with("server exited unexpectedly") || message.starts_with("lost server")
+}
 
 fn pane_of(line: &str, target: &Target) -> Result<PaneFacts, TmuxError> {
     PaneFacts::parse(line).ok_or_else(|| TmuxError::NoSession { target: target.name().to_owned() })

@@ -147,12 +147,7 @@ fn ack_audit(tx: &mut Tx<'_>, task: &Task) -> Result<AckAudit> {
 
 fn epilogue_audit(tx: &mut Tx<'_>, task: &Task, config: Option<ManagerConfig>) -> Result<EpilogueAudit> {
     let required_steps = config.map(|config| config.epilogues).unwrap_or_default();
-    let mut steps = Vec::new();
-    for step in &required_steps {
-        let latest_run = epilogues::latest(tx, &task.id, step)?;
-        let state = latest_run.as_ref().map_or("pending", |run| run.state.as_str()).to_owned();
-        steps.push(EpilogueStep { ok: state == "succeeded", latest_run, state, step_name: step.clone() });
-    }
+    let steps = epilogue_steps(tx, &task.id, &required_steps)?;
     let missing: Vec<String> =
         steps.iter().filter(|step| !step.ok).map(|step| step.step_name.clone()).collect();
     Ok(EpilogueAudit {
@@ -162,4 +157,15 @@ fn epilogue_audit(tx: &mut Tx<'_>, task: &Task, config: Option<ManagerConfig>) -
         required_steps,
         steps,
     })
+}
+
+/// What became of each of these closing steps.
+pub(crate) fn epilogue_steps(tx: &mut Tx<'_>, task_id: &str, steps: &[String]) -> Result<Vec<EpilogueStep>> {
+    let mut found = Vec::with_capacity(steps.len());
+    for step in steps {
+        let latest_run = epilogues::latest(tx, task_id, step)?;
+        let state = latest_run.as_ref().map_or("pending", |run| run.state.as_str()).to_owned();
+        found.push(EpilogueStep { ok: state == "succeeded", latest_run, state, step_name: step.clone() });
+    }
+    Ok(found)
 }

@@ -18,6 +18,7 @@ use crate::decisions::DecisionCheck;
 use crate::transcripts::Captured;
 use crate::{Cx, Error, Result};
 
+pub(crate) use audits::epilogue_steps;
 pub use audits::{AckAudit, CriteriaAudit, EpilogueAudit, EpilogueStep, OpenCriterion};
 use effects::Effects;
 use record::Begun;

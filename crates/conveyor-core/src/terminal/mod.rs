@@ -4,6 +4,7 @@ mod capture;
 mod classify;
 mod idle;
 mod observe;
+mod stop;
 
 use conveyor_model::records::Session;
 use conveyor_store::sessions;
@@ -15,6 +16,7 @@ pub use capture::{Captured, capture, record};
 pub use classify::{Classified, classify};
 pub use idle::{Health, Idle, IdleRequest, idle_check};
 pub use observe::{Observed, Refresh, status};
+pub use stop::{Request as StopRequest, Stopped, stop};
 
 /// What a name means: a legacy worker where there is one, else a registered session.
 pub struct Subject {

@@ -23,6 +23,7 @@ pub mod verdict;
 
 use serde::Serialize;
 
+pub(crate) use pane::Pane;
 pub use refusal::NotReady;
 
 /// How careful to be with terminals.

@@ -2,7 +2,7 @@
 
 use conveyor_model::DeliveryStage;
 use conveyor_store::deliveries;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::agent::{Agent, Sources};
 use super::journal::{self, Entry};
@@ -11,7 +11,7 @@ use super::session::{Assessed, Live, assess, outcome_of};
 use super::typist::{Care, Typed, Typist, check_text};
 use super::verdict::Refusal;
 use super::{Delivery, Guard, NotReady, Sent};
-use crate::legacy::{Place, append_event, tmux_session_of};
+use crate::legacy::{Place, tmux_session_of};
 use crate::terminal::{self, SubjectKind};
 use crate::{Cx, Error, Result};
 
@@ -76,7 +76,11 @@ pub fn by_name(place: &mut Place, request: &Request<'_>) -> Result<Reached> {
     })
 }
 
-fn check(request: &Request<'_>) -> Result<()> {
+/// Refuses a text that cannot be typed, before anything is done.
+///
+/// # Errors
+/// A control character, or nothing but Enter without force.
+pub(crate) fn check(request: &Request<'_>) -> Result<()> {
     let Guard { strict, force, .. } = request.guard;
     if !strict || request.dry_run {
         return Ok(());
@@ -88,6 +92,33 @@ fn check(request: &Request<'_>) -> Result<()> {
         ));
     }
     check_text(request.text)
+}
+
+/// Sends a last text to a session that is about to be ended. Gives what is to be said when it did
+/// not arrive: that a message is refused or unproven is no reason to let an agent go on.
+///
+/// # Errors
+/// A session without a running terminal, a failing tmux or ledger.
+pub(crate) fn last_words(cx: &mut Cx, request: &Request<'_>) -> Result<Option<Error>> {
+    let mut live = Live::find(cx, request.name, request.guard)?;
+    undelivered(send_to(cx, request, &mut live).map(|nudged| nudged.unconfirmed))
+}
+
+/// As [`last_words`], for a legacy worker.
+///
+/// # Errors
+/// A terminal that does not run, a failing tmux.
+pub(crate) fn last_words_to_worker(place: &mut Place, request: &Request<'_>) -> Result<Option<Error>> {
+    let (pane, mut agent) = worker(place, request.name, request.guard);
+    require_worker(&pane, request.name)?;
+    undelivered(tell_worker(&pane, &mut agent, request))
+}
+
+fn undelivered(told: Result<Option<Error>>) -> Result<Option<Error>> {
+    match told {
+        Err(refused @ (Error::TargetNotReady(_) | Error::Unconfirmed { .. })) => Ok(Some(refused)),
+        other => other,
+    }
 }
 
 /// Sends, and records what came of it.
@@ -293,7 +324,7 @@ fn to_worker(place: &mut Place, request: &Request<'_>) -> Result<Option<Error>> 
     }
     require_worker(&pane, request.name)?;
     let unconfirmed = tell_worker(&pane, &mut agent, request)?;
-    log_event(place, request.name, "nudge", json!({ "message": request.text }))?;
+    place.log(request.name, "nudge", json!({ "message": request.text }))?;
     Ok(unconfirmed)
 }
 
@@ -306,14 +337,6 @@ pub(super) fn tell_worker(pane: &Pane, agent: &mut Agent, request: &Request<'_>)
         }
         _ => None,
     })
-}
-
-/// Appends an event to the log of a legacy worker.
-pub(super) fn log_event(place: &Place, name: &str, kind: &str, mut facts: Value) -> Result<()> {
-    facts["time"] = place.now().to_s_text().into();
-    facts["type"] = kind.into();
-    let path = place.root().join(name).join("events.jsonl");
-    append_event(&path, facts.as_object().unwrap_or(&Map::new()))
 }
 
 /// Types a text into a legacy worker's terminal; `None` when no proof was asked for.

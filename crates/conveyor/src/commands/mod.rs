@@ -16,6 +16,7 @@ pub mod typing;
 
 use crate::app::App;
 use crate::failure::Failure;
+pub use crate::grammar::Foreign;
 
 /// Every command, in the order of the help.
 pub const COMMANDS: &[CommandSpec] = &[
@@ -45,6 +46,9 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<contract::handoff::Handoff>(),
     spec::<contract::acknowledge::WorkerAck>(),
     spec::<contract::acknowledge::ManagerAck>(),
+    spec::<contract::continuation::Continuation>(),
+    spec::<contract::continuation_reviewer::ContinuationReviewer>(),
+    spec::<contract::epilogue::Epilogue>(),
     spec::<observe::cycle::Cycle>(),
     spec::<observe::divergences::Divergences>(),
     spec::<observe::mutation_audit::MutationAudit>(),
@@ -54,6 +58,9 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<terminals::capture::Capture>(),
     spec::<terminals::idle_check::IdleCheck>(),
     spec::<terminals::classify::Classify>(),
+    spec::<terminals::open::Open>(),
+    spec::<terminals::open::OpenWorker>(),
+    spec::<terminals::open::OpenManager>(),
     spec::<typing::session_nudge::SessionNudge>(),
     spec::<typing::session_interrupt::SessionInterrupt>(),
     spec::<typing::nudge::Nudge>(),
@@ -74,7 +81,11 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<legacy::status::Status>(),
     spec::<legacy::update_status::UpdateStatus>(),
     spec::<legacy::events::Events>(),
+    spec::<legacy::start::Start>(),
+    spec::<legacy::stop::Stop>(),
     spec::<legacy::import_compat::ImportCompat>(),
+    spec::<admin::doctor::Doctor>(),
+    spec::<admin::doctor::DoctorSelf>(),
     spec::<admin::db_doctor::DbDoctor>(),
     spec::<admin::install_skills::InstallSkills>(),
     spec::<admin::completions::Completions>(),
@@ -159,6 +170,8 @@ pub trait Subcommand: clap::Args {
     const ABOUT: &'static str;
     /// What a newcomer must know, and at least one complete example.
     const HELP: &'static str;
+    /// What it hands on to another program, if it does: then its last positional takes that.
+    const FOREIGN: Option<Foreign> = None;
 
     /// Runs it.
     ///
@@ -179,6 +192,7 @@ pub struct CommandSpec {
     pub about: &'static str,
     /// What a newcomer must know, with an example.
     pub help: &'static str,
+    pub(crate) foreign: Option<Foreign>,
     pub(crate) args: fn(clap::Command) -> clap::Command,
     pub(crate) run: fn(&clap::ArgMatches, &mut App<'_>) -> Result<(), Failure>,
 }
@@ -197,6 +211,7 @@ const fn spec<C: Subcommand>() -> CommandSpec {
         group: C::GROUP,
         about: C::ABOUT,
         help: C::HELP,
+        foreign: C::FOREIGN,
         args: C::augment_args,
         run: |matches, app| {
             let command = C::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string()))?;

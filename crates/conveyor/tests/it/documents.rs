@@ -43,8 +43,8 @@ const NAMES_A_WAY: &str = "manager-config --interactive";
 /// What is wrong with a line; `None` when a user could type it.
 fn complaint(line: &Line) -> Option<String> {
     let (name, rest) = line.words.split_first()?;
-    // Any command is meant, or the program itself.
-    if extract::is_placeholder(name) || name.starts_with('-') {
+    // Any command is meant, or the program itself, or one of its own that nobody types.
+    if extract::is_placeholder(name) || !name.starts_with(char::is_alphabetic) {
         return None;
     }
     let arriving = ARRIVING.iter().find(|(arriving, _)| arriving == name);

@@ -104,6 +104,11 @@ impl World {
         self.run_with(environment.clone(), &all)
     }
 
+    /// Runs a command with other environment variables, without adding `--path`.
+    pub fn run_bare(&self, environment: &Environment, arguments: &[&str]) -> Ran {
+        self.run_with(environment.clone(), arguments)
+    }
+
     /// Runs a command without adding `--path`.
     pub fn run_plain(&self, arguments: &[&str]) -> Ran {
         self.run_with(self.environment(), arguments)
@@ -117,7 +122,8 @@ impl World {
         self.run_reading(document, self.environment(), &all)
     }
 
-    fn run_with(&self, environment: Environment, arguments: &[&str]) -> Ran {
+    /// Runs a command with other environment variables, without adding `--path`.
+    pub fn run_with(&self, environment: Environment, arguments: &[&str]) -> Ran {
         self.run_reading("", environment, arguments)
     }
 
@@ -145,6 +151,8 @@ impl World {
         Environment {
             home: Some(self.dir().to_owned()),
             tmux_server: ServerChoice::Directory(self.tmux.dir().to_owned()),
+            passed_on: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
+            launcher: Some(env!("CARGO_BIN_EXE_conveyor").into()),
             ..Environment::default()
         }
     }
@@ -167,7 +175,20 @@ impl World {
     pub fn refused_fed(&self, document: &str, arguments: &[&str]) -> String {
         let before = self.dump();
         let ran = self.run_fed(document, arguments);
-        assert_eq!(ran.code, 2, "{arguments:?} was not refused: {}{}", ran.stdout, ran.stderr);
+        self.check_refused(2, &before, &ran, arguments)
+    }
+
+    /// As [`World::refused`], with another exit code, in another environment.
+    #[track_caller]
+    pub fn refused_with(&self, code: u8, environment: &Environment, arguments: &[&str]) -> String {
+        let before = self.dump();
+        let ran = self.run_in(environment, arguments);
+        self.check_refused(code, &before, &ran, arguments)
+    }
+
+    #[track_caller]
+    fn check_refused(&self, code: u8, before: &str, ran: &Ran, arguments: &[&str]) -> String {
+        assert_eq!(ran.code, code, "{arguments:?} was not refused: {}{}", ran.stdout, ran.stderr);
         assert_eq!(ran.stdout, "", "{arguments:?}");
         assert_eq!(ran.stderr.lines().count(), 1, "{arguments:?}: {}", ran.stderr);
         assert_eq!(self.dump(), before, "{arguments:?} wrote something");

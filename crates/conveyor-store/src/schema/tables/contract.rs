@@ -1,6 +1,8 @@
 //! Supervision: what the manager was asked to do, what it did, and what both sides declared.
 
-use conveyor_model::{CriterionSource, CriterionStatus, Decision, NudgeMode, Role, SupervisionMode};
+use conveyor_model::{
+    Agreement, CriterionSource, CriterionStatus, Decision, NudgeMode, Role, SupervisionMode, Verdict,
+};
 
 use crate::schema::define::{Table, integer, key, real, serial, text};
 
@@ -144,8 +146,8 @@ pub(super) static TABLES: &[Table] = &[
             text("task_id").refs("tasks"),
             integer("worker_continuation_id").refs("task_continuations"),
             integer("manager_continuation_id").refs("task_continuations"),
-            text("agreement").one_of(&["match", "compatible", "divergent"]),
-            text("verdict").one_of(&["proceed", "amend", "stop"]),
+            text("agreement").one_of(Agreement::TEXTS),
+            text("verdict").one_of(Verdict::TEXTS),
             text("addendum").null(),
             text("rationale"),
             text("subagent_run_json").json(),

@@ -1,8 +1,11 @@
 //! The supervision contract: what the manager may do, what "done" means, what both sides said.
 
 pub mod acknowledge;
+pub mod continuation;
+pub mod continuation_reviewer;
 pub mod criteria;
 pub mod criteria_plan;
+pub mod epilogue;
 pub mod handoff;
 mod interview;
 pub mod manager_config;

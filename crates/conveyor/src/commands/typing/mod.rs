@@ -19,6 +19,13 @@ pub struct GuardFlags {
     /// Type in spite of missing proofs; that is recorded
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    mode: GuardMode,
+}
+
+/// How careful to be, of commands that never type in spite of missing proofs.
+#[derive(clap::Args)]
+pub struct GuardMode {
     /// `off` types as agent-conveyor 0.1.10 did, without any proof [default: $CONVEYOR_TYPING_GUARD, else strict]
     #[arg(long, value_name = "MODE", value_parser = clap::builder::PossibleValuesParser::new(["strict", "off"]))]
     typing_guard: Option<String>,
@@ -28,6 +35,16 @@ pub struct GuardFlags {
 }
 
 impl GuardFlags {
+    /// As [`GuardMode::guard`].
+    ///
+    /// # Errors
+    /// An environment variable with another value than it may have.
+    pub fn guard(&self, app: &mut App<'_>) -> Result<Guard, Failure> {
+        Ok(Guard { force: self.force, ..self.mode.guard(app)? })
+    }
+}
+
+impl GuardMode {
     /// What the flags and, where they are silent, the environment say. One line warns of doing
     /// without a guard.
     ///
@@ -48,7 +65,7 @@ impl GuardFlags {
             // Nobody is left to warn when standard error is gone.
             let _ = writeln!(app.host.stderr, "{line}");
         }
-        Ok(Guard { strict, native, force: self.force })
+        Ok(Guard { strict, native, force: false })
     }
 }
 

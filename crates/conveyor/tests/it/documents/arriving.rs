@@ -4,17 +4,7 @@
 /// only checked for the name. Built in parallel, removed at the merge: what exists fails a test.
 pub const ARRIVING: &[(&str, &[&str])] = &[
     ("create", &[]),
-    ("start", &[]),
     ("start-test", &[]),
-    ("stop", &[]),
-    ("open", &[]),
-    ("open-worker", &[]),
-    ("open-manager", &[]),
-    ("doctor", &[]),
-    ("doctor-self", &[]),
-    ("continuation", &[]),
-    ("continuation-reviewer", &[]),
-    ("epilogue", &[]),
     ("compact-worker", &["--clear", "--prompt-only"]),
     ("request-worker-compact", &[]),
     (

@@ -1,0 +1,109 @@
+//! The process that keeps watch: it ends everything that came of the program when that has ended,
+//! when time is up, or when whoever asked for it is gone or wants it to end.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, getpid, kill_process, setrlimit, wait};
+
+use super::launch::Instructions;
+
+/// How long what was told to end is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Starts the next stage and waits for its end; gives its exit code. A signal that ended it ends this
+/// process, too; `SIGALRM` means that time was up.
+pub(super) fn keep(instructions: &Instructions) -> Result<u8, String> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let failed = |error: &dyn std::fmt::Display| format!("nobody could keep watch: {error}");
+    signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&stop))
+        .map_err(|error| failed(&error))?;
+    // No picture of the program's memory on disk.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    #[cfg(target_os = "linux")]
+    {
+        rustix::process::set_child_subreaper(Some(getpid())).map_err(|error| failed(&error))?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
+            .map_err(|error| failed(&error))?;
+    }
+    let (program, arguments) = instructions.next.split_first().ok_or("there is nothing to start")?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .current_dir(&instructions.directory)
+        .spawn()
+        .map_err(|error| format!("{program} {}", super::launch::not_started(&error)))?;
+    let deadline = Instant::now() + Duration::from_millis(instructions.timeout_ms);
+    let status = watch(&mut child, deadline, &stop);
+    end_descendants();
+    match status {
+        Ok(Some(status)) => Ok(mirror(status)),
+        Ok(None) if stop.load(Ordering::SeqCst) => Ok(end_by(Signal::TERM)),
+        Ok(None) => Ok(end_by(Signal::ALARM)),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+/// `None`: time is up, or we were told to stop.
+fn watch(child: &mut Child, deadline: Instant, stop: &AtomicBool) -> std::io::Result<Option<ExitStatus>> {
+    let mut pause = Duration::from_micros(100);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= deadline || stop.load(Ordering::SeqCst) {
+            // If it has ended in this moment, there is nothing to end.
+            let _ = child.kill();
+            return Ok(None);
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(5));
+    }
+}
+
+/// Ends what is left of all that was started: whoever loses its parent becomes our child.
+fn end_descendants() {
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        for child in children() {
+            // It may have ended by itself.
+            let _ = kill_process(child, Signal::KILL);
+        }
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) => {}
+            Ok(None) => std::thread::sleep(Duration::from_millis(1)),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Our children; they are looked up by their parent, because not every kernel keeps a list.
+fn children() -> Vec<Pid> {
+    let own = getpid().as_raw_nonzero().get();
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| parent(*pid) == Some(own)).filter_map(Pid::from_raw).collect()
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name of the program may contain anything, also parentheses.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Ends as the child ended, as far as a process can.
+pub(super) fn mirror(status: ExitStatus) -> u8 {
+    match (status.code(), status.signal().and_then(Signal::from_named_raw)) {
+        (Some(code), _) => u8::try_from(code).unwrap_or(u8::MAX),
+        (None, Some(signal)) => end_by(signal),
+        (None, None) => u8::MAX,
+    }
+}
+
+/// Ends this process by a signal; gives the exit code for one that does not end it.
+fn end_by(signal: Signal) -> u8 {
+    let _ = kill_process(getpid(), signal);
+    u8::try_from(128 + signal.as_raw()).unwrap_or(u8::MAX)
+}
