@@ -86,6 +86,7 @@ fn is_absence(lower: &str) -> bool {
             "no server running on",
             "no sessions",
             // A server without sessions ends; it may be about to.
+            "no current target",
             "server exited unexpectedly",
             "lost server",
         ]

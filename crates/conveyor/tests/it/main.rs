@@ -33,6 +33,7 @@ mod manager_config;
 mod mutation_audit;
 mod open;
 mod panes;
+mod push;
 mod queue;
 mod reconcile;
 mod register;
