@@ -136,13 +136,51 @@ fn a_supervised_task_from_pair_to_finish() {
     }
 }
 
+/// Inside the sandbox that we recommend, a manager observes and queues; the dispatcher outside types.
+#[test]
+fn a_manager_in_a_sandbox_supervises_through_the_ledger() {
+    let Some(lab) = Lab::shared() else { return };
+    let stage = Stage::new(lab, "sandboxed");
+    let ledger = stage.ledger().display().to_string();
+    let observed = stage.project.join("observed.json");
+    let look = format!(
+        "conveyor cycle gadgets --path {ledger} > {0}; conveyor reconcile --apply --path {ledger} > {0}.repaired; \
+         conveyor enqueue-nudge-worker gadgets --message 'a queued gadget' --path {ledger}",
+        observed.display()
+    );
+    lab.model.add(
+        Script::new()
+            .on("worker of Conveyor task gadgets", [Reply::text("ready")])
+            .on("a queued gadget", [Reply::text("the gadget is made")])
+            .on("Manager session: boxed-manager", [Reply::shell(&look), Reply::text("watching")]),
+    );
+    let fixed = ["pair", "--task", "gadgets", "--task-goal", "gadgets", "--worker-name", "boxed-worker"];
+    let more = ["--manager-name", "boxed-manager", "--timeout-seconds", "60"];
+    let safe = ["--sandbox", "workspace-write", "--ask-for-approval", "on-request"];
+    stage.json(&[&fixed[..], &more, &safe].concat());
+    stage.until_shown("codex-boxed-worker", "the gadget is made");
+    wait::until(LIMIT, "the queue", || {
+        stage.scalar("select state from commands where type = 'nudge_worker'") == "succeeded"
+    });
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(&observed).unwrap()).unwrap();
+    // The sandbox hides processes and terminals; that is no sign of anybody's death.
+    assert_eq!(
+        (report["worker_alive"].as_bool(), report["manager_alive"].as_bool()),
+        (Some(true), Some(true))
+    );
+    assert_eq!(report["pane_signal"]["degraded"], true);
+    assert_eq!(stage.column("select state from sessions"), ["active", "active"]);
+    stage.json(&["finish-task", "gadgets", "--stop-manager", "--stop-worker"]);
+    assert!(stage.sessions().is_empty());
+}
+
 /// Stopping in the middle of a turn really stops it: what it would have written does not appear.
 #[test]
 fn stopping_during_a_turn_stops_its_work() {
     let Some(lab) = Lab::shared() else { return };
     let stage = Stage::new(lab, "stopped");
     let (begun, ended) = (stage.project.join("begun"), stage.project.join("ended"));
-    let work = format!("touch {}; sleep 3; touch {}", begun.display(), ended.display());
+    let work = format!("touch {}; sleep 20; touch {}", begun.display(), ended.display());
     lab.model.add(Script::new().on("work for long", [Reply::shell(&work), Reply::text("done")]));
     let start = ["start-worker", "--name", "w", "--timeout-seconds", "60", "--task", "work for long"];
     stage.json(&[&start[..], &SAFE[..]].concat());

@@ -40,6 +40,7 @@ mod register;
 mod rollouts;
 mod sessions;
 mod shell;
+mod spawn;
 mod start;
 mod stop;
 mod tail;
