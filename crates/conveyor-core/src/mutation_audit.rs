@@ -4,7 +4,7 @@ use conveyor_model::permissions::is_truthy;
 use conveyor_model::records::{Object, Task};
 use conveyor_model::{CommandState, Decision, Timestamp};
 use conveyor_store::decisions::{self, Recorded};
-use conveyor_store::immediate::{DEREGISTER_SESSION, FINISH_TASK, STOP_TASK};
+use conveyor_store::immediate::{DEREGISTER_SESSION, FINISH_TASK, REQUEST_WORKER_COMPACT, STOP_TASK};
 use conveyor_store::mutations::{self, Mutation};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ const JUSTIFIED: &[(&str, &[Decision])] = &[
     ("extend_nudge_budget", &[Decision::Escalate]),
     (FINISH_TASK, &[Decision::Stop]),
     ("pause_manager", &[Decision::Escalate, Decision::Stop]),
-    ("request_worker_compact", &[Decision::Nudge]),
+    (REQUEST_WORKER_COMPACT, &[Decision::Nudge]),
     (STOP_TASK, &[Decision::Stop]),
     ("task_interrupt", &[Decision::Interrupt]),
     ("task_nudge", &[Decision::Nudge]),

@@ -19,6 +19,8 @@ use crate::{Host, help};
 pub struct App<'h> {
     /// The surroundings.
     pub host: &'h mut Host,
+    /// The command and all that followed it.
+    pub arguments: &'h [OsString],
 }
 
 pub(crate) fn run(arguments: &[OsString], host: &mut Host) -> Result<(), Failure> {
@@ -42,7 +44,7 @@ pub(crate) fn run(arguments: &[OsString], host: &mut Host) -> Result<(), Failure
             let text = help::of_command(tree, host.stdout_is_terminal);
             Out::new(host).raw(&text)
         }
-        Request::Run(matches) => (spec.run)(&matches, &mut App { host }),
+        Request::Run(matches) => (spec.run)(&matches, &mut App { host, arguments: rest }),
     }
 }
 
