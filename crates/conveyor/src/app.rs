@@ -120,7 +120,7 @@ impl App<'_> {
         let environment = &self.host.environment;
         let home = match (given, &environment.codex_home) {
             (Some(given), _) => self.absolute(given),
-            (None, Some(home)) => self.host.cwd.join(home),
+            (None, Some(home)) => home.to_str().map_or_else(|| home.clone(), |home| self.absolute(home)),
             (None, None) => self.absolute("~/.codex"),
         };
         let program = environment.program("codex").map(|program| self.host.cwd.join(program));
