@@ -170,7 +170,8 @@ pub(super) fn restrict(stage: Stage, instructions: &Instructions) -> Result<(), 
 pub(super) fn program(instructions: &Instructions) -> Result<Command, String> {
     let (program, arguments) = instructions.command.split_first().ok_or("there is no program to run")?;
     let mut command = Command::new(program);
-    command.args(arguments);
+    // bubblewrap adds this one.
+    command.args(arguments).env_remove("PWD");
     Ok(command)
 }
 

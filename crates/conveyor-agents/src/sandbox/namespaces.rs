@@ -10,15 +10,12 @@ use nix::sched::{CloneFlags, unshare as leave};
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use rustix::process::{getgid, getuid};
 
-use super::bubblewrap::free_directories;
+use super::bubblewrap::{SYSTEM, free_directories};
 use super::denied::{DeniedSet, Kind};
 use super::keeper;
 use super::launch::{self, ENTRY, Instructions, Stage};
 
 const NOTHING: Option<&str> = None;
-
-/// Parts of `/proc` and `/sys` in which a write is a command to the whole system.
-const COMMANDS: [&str; 3] = ["/proc/sys", "/proc/sysrq-trigger", "/sys"];
 
 /// Leaves the namespaces of the system, covers what is denied, and starts the first process of the new
 /// ones; gives its exit code.
@@ -58,7 +55,7 @@ pub(super) fn init(instructions: &Instructions) -> Result<u8, String> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), "/proc", Some("proc"), flags, NOTHING)
         .map_err(|error| format!("a /proc of its own cannot be mounted: {error}"))?;
-    for place in COMMANDS.map(Path::new).into_iter().filter(|place| place.exists()) {
+    for place in SYSTEM.map(Path::new).into_iter().filter(|place| place.exists()) {
         bind(place)?;
         make_read_only(place)?;
     }
