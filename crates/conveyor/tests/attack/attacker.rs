@@ -76,7 +76,7 @@ impl Attacker<'_> {
             context["allowed_context"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         let keys = context.as_object().unwrap().len();
         let complete = told.iter().all(|key| context.get(key).is_some()) && keys == told.len() + 1;
-        self.require("context: more or less than what is permitted arrives", complete, format!("{told:?}"));
+        self.require("context: anything beyond what is permitted", complete, format!("{told:?}"));
         let names: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
         let known = ["LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONIOENCODING", "TMPDIR"];
         let clean = names.iter().all(|name| known.contains(&name.as_str()));
@@ -85,10 +85,10 @@ impl Attacker<'_> {
         let open: Vec<i32> =
             open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|fd| *fd > 2).collect();
         // One of them is the listing itself.
-        self.require("descriptors: what was left open", open.len() <= 1, format!("{open:?}"));
+        self.require("descriptors: anything left open", open.len() <= 1, format!("{open:?}"));
         let mode = fs::metadata(&self.own).unwrap().permissions().mode() & 0o777;
         let private = mode == 0o700 && std::env::var_os("TMPDIR") == Some(self.own.clone().into());
-        self.require("directory: not a private one", private, format!("{mode:o}"));
+        self.require("directory: one that others may enter", private, format!("{mode:o}"));
         let status = fs::read_to_string("/proc/self/status").unwrap();
         let line = |key: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(key));
@@ -278,20 +278,20 @@ impl Attacker<'_> {
         });
         let reached = std::net::TcpStream::connect(("127.0.0.1", plan.port));
         let detail = reached.as_ref().map_or_else(ToString::to_string, |_| "connected".into());
-        self.require("network: TCP does not work", reached.is_ok(), detail);
+        self.require("network: TCP, which must work", reached.is_ok(), detail);
     }
 
     fn kernel(&mut self) {
         let secret = self.plan.files[0].1.to_str().unwrap().to_owned();
         let root = self.plan.state_root.to_str().unwrap().to_owned();
         self.program(
-            "io_uring: set up",
+            "kernel: set up io_uring",
             "perl",
             &["-e", "my $p = \"\\0\" x 120; exit(syscall(425, 8, $p) >= 0 ? 0 : 1)"],
         );
         if cfg!(target_arch = "x86_64") {
             self.program(
-                "system calls: a Unix socket by the second numbering",
+                "kernel: a Unix socket by the second numbering",
                 "perl",
                 &["-e", "exit(syscall(0x40000029, 1, 1, 0) >= 0 ? 0 : 1)"],
             );
