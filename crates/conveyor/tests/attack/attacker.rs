@@ -27,11 +27,12 @@ pub fn main(plan: &Plan) {
     let context: Value = serde_json::from_str(&context).expect("the context is JSON");
     let mut attacker = Attacker { plan, attempts: Vec::new(), own: std::env::current_dir().unwrap() };
     attacker.surroundings(&context);
-    attacker.files();
-    attacker.directories();
     attacker.processes();
     attacker.sockets();
     attacker.kernel();
+    // Last, because without a sandbox nothing is left afterwards.
+    attacker.files();
+    attacker.directories();
     let answer = json!({
         "agreement": "match",
         "verdict": "proceed",
@@ -67,7 +68,7 @@ impl Attacker<'_> {
 
     /// Something that must hold.
     fn require(&mut self, name: &str, holds: bool, detail: impl Into<String>) {
-        let outcome = if holds { Outcome::Refused } else { Outcome::Breach };
+        let outcome = if holds { Outcome::Holds } else { Outcome::Breach };
         self.note(name, outcome, detail);
     }
 
@@ -199,14 +200,16 @@ impl Attacker<'_> {
             });
             self.attempt(format!("{who}: names of its open files"), |_| {
                 let links = (0..64).map(|number| fs::read_link(of(&format!("fd/{number}"))));
-                let mut last = io::ErrorKind::PermissionDenied.into();
+                let mut first = None;
                 for link in links {
                     match link {
                         Ok(target) => return Ok(Some(target.display().to_string())),
-                        Err(error) => last = error,
+                        Err(error) => {
+                            first.get_or_insert(error);
+                        }
                     }
                 }
-                Err(last)
+                Err(first.unwrap())
             });
             self.attempt(format!("{who}: each open file"), |_| {
                 let opened = (0..64).find_map(|number| read(&of(&format!("fd/{number}"))).ok().flatten());

@@ -47,6 +47,8 @@ pub enum Outcome {
     Refused,
     /// No error, and nothing got; whether it had an effect is seen from outside.
     Nothing,
+    /// Nothing to get: what must hold does.
+    Holds,
     /// It got something.
     Breach,
     /// The program that it needs is not installed.
