@@ -42,6 +42,8 @@ macro_rules! text_enum {
     };
 }
 
+pub(crate) use text_enum;
+
 text_enum! {
     /// Which side of a binding a session is on.
     Role {
@@ -551,44 +553,6 @@ text_enum! {
         WorkerProposed = "worker_proposed",
         /// The last look at the work brought it.
         FinalAudit = "final_audit",
-    }
-}
-
-text_enum! {
-    /// How far two proposals on what to do next agree.
-    Agreement {
-        /// They say the same.
-        Match = "match",
-        /// Both can be followed.
-        Compatible = "compatible",
-        /// They exclude each other.
-        Divergent = "divergent",
-    }
-}
-
-text_enum! {
-    /// What a reviewer says shall happen next.
-    Verdict {
-        /// The work goes on as proposed.
-        Proceed = "proceed",
-        /// It goes on with what the review adds.
-        Amend = "amend",
-        /// Nothing goes on without a person.
-        Stop = "stop",
-    }
-}
-
-text_enum! {
-    /// In whose place proposals are read.
-    Reader {
-        /// Nobody in particular.
-        All = "all",
-        /// The worker.
-        Worker = "worker",
-        /// The manager, who proposes before it reads.
-        Manager = "manager",
-        /// A reviewer.
-        Reviewer = "reviewer",
     }
 }
 
