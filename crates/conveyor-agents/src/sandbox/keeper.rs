@@ -1,13 +1,15 @@
 //! The process that keeps watch: it ends everything that came of the program when that has ended,
 //! when time is up, or when whoever asked for it is gone or wants it to end.
 
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, getpid, kill_process, setrlimit, wait};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitOptions, getpid, kill_process, kill_process_group, setrlimit, wait,
+};
 
 use super::launch::Instructions;
 
@@ -33,6 +35,7 @@ pub(super) fn keep(instructions: &Instructions) -> Result<u8, String> {
     let mut child = Command::new(program)
         .args(arguments)
         .current_dir(&instructions.directory)
+        .process_group(0)
         .spawn()
         .map_err(|error| format!("{program} {}", super::launch::not_started(&error)))?;
     let deadline = Instant::now() + Duration::from_millis(instructions.timeout_ms);
@@ -54,7 +57,11 @@ fn watch(child: &mut Child, deadline: Instant, stop: &AtomicBool) -> std::io::Re
             return Ok(Some(status));
         }
         if Instant::now() >= deadline || stop.load(Ordering::SeqCst) {
-            // If it has ended in this moment, there is nothing to end.
+            // It is not reaped yet, so that the id of its group is still its own. If it has ended in this
+            // moment, there may be nothing to end.
+            if let Ok(Some(group)) = i32::try_from(child.id()).map(Pid::from_raw) {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
             let _ = child.kill();
             return Ok(None);
         }

@@ -127,7 +127,8 @@ impl Place {
             return Err(format!("the directory for temporary files, {}, is denied itself", real.display()));
         }
         let socket = outside.path().canonicalize().map_err(failed)?.join("live");
-        let listener = UnixListener::bind(&socket).map_err(failed)?;
+        let listener = UnixListener::bind(&socket)
+            .map_err(|error| format!("no Unix socket can be made for the self-test: {error}"))?;
         Ok(Self { directory, real, _outside: outside, socket, _listener: listener })
     }
 }

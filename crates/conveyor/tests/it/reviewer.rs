@@ -67,6 +67,15 @@ fn a_reviewer_reads_the_context_and_its_answer_is_recorded() {
 }
 
 #[test]
+fn complaints_are_no_answer_however_long() {
+    on_sqlite(|world| {
+        ready(world);
+        let found = reviewed(world, &format!("head -c 3000000 /dev/zero >&2; {GOOD}"));
+        assert_eq!(found["verdict"], "proceed", "{found:#}");
+    });
+}
+
+#[test]
 fn a_dry_run_prints_the_context() {
     on_both_engines(|world| {
         ready(world);
