@@ -8,9 +8,12 @@ mod conversation;
 
 pub mod age;
 pub mod codex;
+pub mod desktop;
 pub mod processes;
 pub mod programs;
 pub mod rollout;
+pub mod running;
 pub mod sandbox;
 pub mod screen;
+pub mod shell;
 pub mod tmux;

@@ -27,14 +27,7 @@ pub struct Bound {
 pub fn bind(cx: &mut Cx, task: &str, worker: &str, manager: &str) -> Result<Bound> {
     cx.db.write(|tx| {
         let found = reference::task(tx, task)?;
-        let worker_session = reference::session_of_role(tx, worker, Role::Worker)?;
-        let manager_session = reference::session_of_role(tx, manager, Role::Manager)?;
-        bindings::hold(tx, &found.id, &[&worker_session.id, &manager_session.id])?;
-        for session in [&worker_session, &manager_session] {
-            check_registered(tx, session)?;
-        }
-        check_unbound(tx, Some(&found), &[&worker_session, &manager_session])?;
-        let binding_id = bindings::insert(tx, &found.id, &worker_session.id, &manager_session.id)?;
+        let binding_id = bind_in(tx, &found, worker, manager)?;
         let payload = json!({ "binding_id": binding_id, "manager": manager, "task": task, "worker": worker });
         audit::record(
             tx,
@@ -54,6 +47,18 @@ pub fn bind(cx: &mut Cx, task: &str, worker: &str, manager: &str) -> Result<Boun
             worker: worker.to_owned(),
         })
     })
+}
+
+/// Applies the bind rule and inserts the binding; gives its id.
+pub(crate) fn bind_in(tx: &mut Tx<'_>, task: &Task, worker: &str, manager: &str) -> Result<String> {
+    let worker = reference::session_of_role(tx, worker, Role::Worker)?;
+    let manager = reference::session_of_role(tx, manager, Role::Manager)?;
+    bindings::hold(tx, &task.id, &[&worker.id, &manager.id])?;
+    for session in [&worker, &manager] {
+        check_registered(tx, session)?;
+    }
+    check_unbound(tx, Some(task), &[&worker, &manager])?;
+    Ok(bindings::insert(tx, &task.id, &worker.id, &manager.id)?)
 }
 
 /// Refuses a session that is gone, as it is now that it is held.

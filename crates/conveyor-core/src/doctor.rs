@@ -1,6 +1,8 @@
-//! Checking the ledger itself, and what it says about the machine.
+//! Checking the ledger itself, what it says about the machine, and what the machine offers.
 
+mod agent;
 mod live;
+mod machine;
 
 use conveyor_model::records::Object;
 use conveyor_store::doctor::{self, Check};
@@ -9,7 +11,11 @@ use serde_json::json;
 
 use crate::{Cx, Result};
 
+pub use agent::{Agent, Request as AgentRequest, agent};
 pub use live::{Live, LiveTask, Manager, Warning, Worker};
+pub use machine::{
+    AgentShell, KnownWorker, Machine, Request as MachineRequest, conveyor_in_agent_shell, machine,
+};
 
 /// What the checks found.
 #[derive(Debug, Serialize)]

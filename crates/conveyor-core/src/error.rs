@@ -12,6 +12,7 @@ use conveyor_model::shell::quote;
 use conveyor_store::StoreError;
 
 use crate::ingest::IngestError;
+use crate::spawn::StartError;
 use crate::typing::NotReady;
 
 /// A failed operation.
@@ -147,6 +148,17 @@ pub enum Error {
         /// Its state.
         state: String,
     },
+    /// A task has no criterion with this id.
+    #[error("unknown acceptance criterion for task {task:?}: {id}")]
+    UnknownCriterion {
+        /// The task's name.
+        task: String,
+        /// The id.
+        id: i64,
+    },
+    /// No permission has this name.
+    #[error("unknown manager permission action: {0}")]
+    UnknownPermission(String),
     /// There is no cycle with this id.
     #[error("unknown manager cycle: {0}")]
     UnknownCycle(i64),
@@ -223,15 +235,72 @@ pub enum Error {
     /// There is no legacy worker of this name.
     #[error("there is no worker called {0:?}")]
     NoWorker(String),
+    /// A session is not proven to be the one that is meant.
+    #[error("the Codex session {thread_id:?} cannot be identified: {reason}")]
+    ThreadNotProven {
+        /// Its thread, as given.
+        thread_id: String,
+        /// What is wanting.
+        reason: String,
+    },
+    /// A started session did not get its first message, or is not proven to have.
+    #[error("session {name:?} is registered, but its first message {}: {reason}", if *unknown { "is not proven to have arrived" } else { "was not sent" })]
+    FirstMessage {
+        /// The session.
+        name: String,
+        /// Why.
+        reason: String,
+        /// Whether it may have arrived.
+        unknown: bool,
+    },
+    /// A task that is to be made needs a goal.
+    #[error("there is no task {0:?}")]
+    NoGoal(String),
+    /// A task has a run that is going on.
+    #[error("task {task:?} has an active run already, {run:?}")]
+    RunActive {
+        /// Its name.
+        task: String,
+        /// The run's name.
+        run: String,
+    },
+    /// A pair was not completed; that is recorded, and what was achieved stays.
+    #[error("the pair for task {task:?} was not completed: {reason}")]
+    Unpaired {
+        /// The task's name.
+        task: String,
+        /// What failed, and what to do.
+        reason: String,
+    },
+    /// A session was not started.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// A rule about given values is broken; the text names the value and the rule.
     #[error("{0}")]
     Invalid(String),
+    /// The request is in order, but the machine says no: the same cause, with exit code 1.
+    #[error("{0}")]
+    Operational(Box<Error>),
 }
 
 impl Error {
     /// A broken rule about given values.
     pub fn invalid(text: impl Into<String>) -> Self {
         Self::Invalid(text.into())
+    }
+
+    /// The environment says no to a request that is in order; the text says what to do.
+    pub fn refused(text: impl Into<String>) -> Self {
+        Self::invalid(text).operational()
+    }
+
+    /// The same cause as a refusal of the environment.
+    #[must_use]
+    pub fn operational(self) -> Self {
+        match self {
+            Self::Operational(_) => self,
+            cause => Self::Operational(Box::new(cause)),
+        }
     }
 
     /// What to do about it, as the end of a sentence; `None` where the text says it already.
@@ -299,6 +368,12 @@ impl Error {
             Self::WorkerTaken(_) => "give each worker a tmux_session and an identity_token of its own".into(),
             Self::Unreadable { .. } => "check the file and its permissions".into(),
             Self::NotAnObject { .. } => "repair the file or remove it".into(),
+            Self::UnknownCriterion { task, .. } => {
+                format!("see `conveyor criteria {} --list` for its criteria", quote(task))
+            }
+            Self::UnknownPermission(_) => {
+                "name one as category.action, or ask for a whole category with --list".into()
+            }
             Self::UnknownCycle(_) => "give the cycle_id that `conveyor cycle` printed".into(),
             Self::NotAcknowledged(_) => {
                 "both sides must acknowledge the current revision of the task's manager configuration".into()
@@ -310,7 +385,23 @@ impl Error {
             Self::NoSegment(_) => "the captures are recorded; the terminals show nothing new".into(),
             Self::NotClosed { .. } => "the failure is recorded; try again once its cause is gone".into(),
             Self::File { .. } => "check the directory, its permissions and the space left".into(),
+            Self::ThreadNotProven { .. } => {
+                "check the id, and which Codex is meant with --codex-home DIR".into()
+            }
+            Self::FirstMessage { name, unknown: true, .. } => {
+                format!("look into its terminal before you send it again to {}", quote(name))
+            }
+            Self::FirstMessage { name, .. } => {
+                format!("send it with `conveyor session-nudge {} …`", quote(name))
+            }
+            Self::NoGoal(task) => format!(
+                "give --task-goal to have it made, or make it with `conveyor tasks --create {} --goal …`",
+                quote(task)
+            ),
+            Self::RunActive { .. } => "finish the task, or stop it, before it is paired again".into(),
+            Self::Start(error) => return error.hint(),
             Self::Store(error) => return store_hint(error),
+            Self::Operational(cause) => return cause.hint(),
             _ => return None,
         })
     }
@@ -343,6 +434,8 @@ impl Error {
             Self::Unreadable { .. } => "unreadable",
             Self::NotAnObject { .. } => "not_an_object",
             Self::TaskClosed { .. } => "task_closed",
+            Self::UnknownCriterion { .. } => "unknown_criterion",
+            Self::UnknownPermission(_) => "unknown_permission",
             Self::UnknownCycle(_) => "unknown_cycle",
             Self::NotAcknowledged(_) => "not_acknowledged",
             Self::NoTerminal { .. } => "no_terminal",
@@ -356,7 +449,14 @@ impl Error {
             Self::NoTerminalOfSession(_) => "no_terminal_of_session",
             Self::NobodyToNudge { .. } => "nobody_to_nudge",
             Self::NoWorker(_) => "no_worker",
+            Self::ThreadNotProven { .. } => "thread_not_proven",
+            Self::FirstMessage { .. } => "first_message",
+            Self::NoGoal(_) => "no_goal",
+            Self::RunActive { .. } => "run_active",
+            Self::Unpaired { .. } => "unpaired",
+            Self::Start(_) => "not_started",
             Self::Invalid(_) => "invalid",
+            Self::Operational(cause) => cause.code(),
         }
     }
 
@@ -364,9 +464,13 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotClosed { .. } => 1,
-            Self::TargetNotReady(_) => 3,
-            Self::Unconfirmed { .. } => 4,
+            Self::NotClosed { .. }
+            | Self::Start(_)
+            | Self::NoGoal(_)
+            | Self::Unpaired { .. }
+            | Self::Operational(_) => 1,
+            Self::TargetNotReady(_) | Self::FirstMessage { unknown: false, .. } => 3,
+            Self::Unconfirmed { .. } | Self::FirstMessage { .. } => 4,
             _ => 2,
         }
     }
@@ -380,6 +484,7 @@ impl Error {
             | Self::RoleTaken { .. }
             | Self::SessionGone { .. }
             | Self::Rollout(_)
+            | Self::ThreadNotProven { .. }
             | Self::Discovery(_) => "CodexSessionError",
             Self::UnknownTask(_)
             | Self::NoActiveBinding(_)
@@ -387,6 +492,7 @@ impl Error {
             | Self::TaskBound { .. }
             | Self::SessionBound { .. }
             | Self::NothingToUnbind(_)
+            | Self::RunActive { .. }
             | Self::TaskClosed { .. } => "TaskLifecycleError",
             Self::TargetNotReady(_) => "TargetNotReady",
             Self::Unconfirmed { .. } => "Unconfirmed",
@@ -400,7 +506,9 @@ impl Error {
             | Self::NoSegment(_)
             | Self::TurnNotEnded { .. }
             | Self::NotClosed { .. }
+            | Self::Start(_)
             | Self::Tmux(_) => "WorkerError",
+            Self::Operational(cause) => cause.audit_type(),
             _ => "Error",
         }
     }

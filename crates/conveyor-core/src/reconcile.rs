@@ -4,16 +4,17 @@ use std::path::Path;
 
 use conveyor_agents::{processes, rollout};
 use conveyor_model::records::Session;
-use conveyor_model::{Timestamp, json};
+use conveyor_model::{Adapter, Timestamp, json};
 use conveyor_store::audit::{self, AuditEvent};
 use conveyor_store::bindings::{self, Dangling};
 use conveyor_store::doctor::{self, Check};
 use conveyor_store::sessions::{self, Filter, Liveness};
-use conveyor_store::{Tx, cycles};
+use conveyor_store::{Tx, cycles, endpoints};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::disposable::ORIGINATOR;
+use crate::spawn::intent::{self, Left, LeftRecord};
 use crate::{Cx, Error, Result};
 
 /// What to look for, and whether to repair it.
@@ -37,6 +38,9 @@ pub struct Report {
     pub dead_pid_sessions: Vec<DeadSession>,
     /// The checks of the ledger itself.
     pub schema_health: SchemaHealth,
+    /// Starts of sessions that were cut off, with what they left.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub spawn_intents: Vec<LeftRecord>,
     /// Bound tasks that were not observed for long.
     pub stuck_tasks: Vec<StuckTask>,
 }
@@ -83,6 +87,9 @@ pub struct Applied {
     pub bindings_marked_invalid: Vec<String>,
     /// Names of sessions that are gone now.
     pub sessions_marked_gone: Vec<String>,
+    /// Names of starts that were cut off and are forgotten now, because no terminal is left of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub spawn_intents_ended: Vec<String>,
 }
 
 /// Looks for facts that no longer match the machine; repairs them if asked to. Tasks and runs are
@@ -92,22 +99,28 @@ pub struct Applied {
 /// A failing ledger.
 pub fn reconcile(cx: &mut Cx, request: &Request) -> Result<Report> {
     let now = cx.now();
-    let (mut report, candidates) = cx.db.read(|tx| look(tx, request, now))?;
+    let (mut report, candidates, left) = cx.db.read(|tx| look(tx, request, now))?;
     report.dead_pid_sessions = dead_sessions(&cx.cwd, candidates);
+    let ledger = cx.ledger();
+    report.spawn_intents = left.iter().map(|left| left.record(&cx.tmux, &ledger)).collect();
     if request.apply {
-        report.applied = Some(cx.db.write(|tx| repair(tx, &report.dead_pid_sessions))?);
+        report.applied = Some(cx.db.write(|tx| repair(tx, &report))?);
     }
     Ok(report)
 }
 
-/// What the ledger alone tells, and the sessions whose processes are to be looked for.
-fn look(tx: &mut Tx<'_>, request: &Request, now: Timestamp) -> Result<(Report, Vec<Session>)> {
+/// What the ledger alone tells, the sessions whose processes are to be looked for, and the starts
+/// that were cut off.
+fn look(tx: &mut Tx<'_>, request: &Request, now: Timestamp) -> Result<(Report, Vec<Session>, Vec<Left>)> {
     let mut candidates = Vec::new();
     let filter = Filter { liveness: Liveness::Active, ..Filter::default() };
     sessions::each(tx, &filter, &mut |session| {
         candidates.push(session);
         Ok::<(), Error>(())
     })?;
+    // One without a terminal that lives in a shared server has no process of its own.
+    let in_server = endpoints::sessions_with(tx, Adapter::Codex)?;
+    candidates.retain(|session| session.tmux().is_some() || !in_server.contains(&session.id));
     candidates.sort_by(|a, b| a.name.cmp(&b.name));
     let examined = doctor::examine(tx)?;
     let report = Report {
@@ -120,9 +133,10 @@ fn look(tx: &mut Tx<'_>, request: &Request, now: Timestamp) -> Result<(Report, V
             schema_version: examined.schema_version,
             user_version: examined.user_version,
         },
+        spawn_intents: Vec::new(),
         stuck_tasks: stuck_tasks(tx, request.stale_cycles_seconds, now)?,
     };
-    Ok((report, candidates))
+    Ok((report, candidates, intent::all_left(tx)?))
 }
 
 fn dead_sessions(directory: &Path, candidates: Vec<Session>) -> Vec<DeadSession> {
@@ -163,9 +177,13 @@ fn stuck_tasks(tx: &mut Tx<'_>, limit: f64, now: Timestamp) -> Result<Vec<StuckT
     Ok(stuck.collect())
 }
 
-fn repair(tx: &mut Tx<'_>, dead: &[DeadSession]) -> Result<Applied> {
+fn repair(tx: &mut Tx<'_>, report: &Report) -> Result<Applied> {
     let mut applied = Applied::default();
-    for session in dead {
+    for left in report.spawn_intents.iter().filter(|left| left.terminal_alive == Some(false)) {
+        intent::end(tx, &left.name, "no terminal is left of it")?;
+        applied.spawn_intents_ended.push(left.name.clone());
+    }
+    for session in &report.dead_pid_sessions {
         // It may have been registered anew since we looked.
         let now = sessions::by_id(tx, &session.id)?;
         if !now.is_some_and(|now| now.pid == Some(session.pid) && now.state == "active") {

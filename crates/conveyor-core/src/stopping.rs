@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use conveyor_agents::codex::{self, Client, CodexError, Interrupted};
+use conveyor_agents::tmux::Tmux;
 use conveyor_model::records::Session;
 
+use crate::legacy::Config;
 use crate::transcripts::{Context, Owner};
 use crate::{Cx, Error, Result};
 
@@ -34,6 +36,12 @@ impl Thread {
         let sessions = rollout.ancestors().skip(1).find(|place| place.ends_with("sessions"))?;
         Some(Self { id, home: sessions.parent()?.to_owned() })
     }
+
+    /// The thread that a legacy worker is, where it was made as one.
+    pub(crate) fn of_worker(config: &Config) -> Option<Self> {
+        let id = config.text("codex_thread_id")?.to_owned();
+        Some(Self { id, home: config.text("codex_home")?.into() })
+    }
 }
 
 /// Ends the turn that runs for one side of a task, then its terminal; `false` when the terminal had
@@ -43,11 +51,34 @@ impl Thread {
 /// A turn or a terminal that cannot be ended; then the terminal is still there.
 pub(crate) fn stop(cx: &Cx, terminal: &Context) -> Result<bool> {
     let Some(session) = &terminal.side.tmux_session else { return Ok(false) };
-    if let Owner::Session(Some(thread)) = &terminal.owner {
-        end_turn(&cx.cwd, thread)
-            .map_err(|reason| Error::TurnNotEnded { name: terminal.side.name.clone(), reason })?;
+    let thread = match &terminal.owner {
+        Owner::Session(thread) => thread.as_ref(),
+        Owner::LegacyWorker(_) | Owner::LegacyManager => None,
+    };
+    end(&cx.cwd, &terminal.tmux, &Agent { name: &terminal.side.name, thread, tmux_session: session })
+}
+
+/// An agent that is to be ended.
+pub(crate) struct Agent<'a> {
+    /// Its session or worker.
+    pub(crate) name: &'a str,
+    /// The thread of Codex that it is, as far as known.
+    pub(crate) thread: Option<&'a Thread>,
+    /// Its terminal.
+    pub(crate) tmux_session: &'a str,
+}
+
+/// Ends the turn that runs for an agent, then its terminal; `false` when the terminal had ended
+/// already. Homes are relative to `directory`.
+///
+/// # Errors
+/// A turn or a terminal that cannot be ended; then the terminal is still there.
+pub(crate) fn end(directory: &Path, tmux: &Tmux, agent: &Agent<'_>) -> Result<bool> {
+    if let Some(thread) = agent.thread {
+        end_turn(directory, thread)
+            .map_err(|reason| Error::TurnNotEnded { name: agent.name.to_owned(), reason })?;
     }
-    Ok(cx.tmux.kill_session(session)?)
+    Ok(tmux.kill_session(agent.tmux_session)?)
 }
 
 /// Ends the turn that runs in a thread, if any; the error is a sentence.

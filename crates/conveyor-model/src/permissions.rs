@@ -41,6 +41,36 @@ pub fn unknown_part(name: &str) -> Option<String> {
     expand(name).into_iter().find(|permission| !is_canonical(permission))
 }
 
+/// The actions of a category; `None` for what is no category.
+#[must_use]
+pub fn actions(category: &str) -> Option<&'static [&'static str]> {
+    TAXONOMY.iter().find(|(name, _)| *name == category).map(|(_, actions)| *actions)
+}
+
+/// What is wrong with an object of overrides, in the order of its keys. None of it stops
+/// [`Permissions::override_with`]; it is passed over.
+#[must_use]
+pub fn complaints(overrides: &Map<String, Value>) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (key, value) in overrides {
+        match (actions(key), value) {
+            (Some(known), Value::Array(items)) => {
+                let unknown = items.iter().filter(|item| !item.as_str().is_some_and(|a| known.contains(&a)));
+                complaints.extend(unknown.map(|item| {
+                    let action = item.as_str().map_or_else(|| item.to_string(), ToOwned::to_owned);
+                    format!("unknown permission {key}.{action}")
+                }));
+            }
+            (Some(_), _) => complaints.push(format!("permission category {key:?} must be a list")),
+            (None, _) if unknown_part(key).is_some() => {
+                complaints.push(format!("unknown permission key {key:?}"));
+            }
+            (None, _) => {}
+        }
+    }
+    complaints
+}
+
 /// A set of granted permissions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Permissions(BTreeSet<String>);
@@ -73,18 +103,56 @@ impl Permissions {
         expand(name).iter().all(|permission| self.0.contains(permission))
     }
 
+    /// Grants what `name` stands for; an unknown name grants nothing. Gives whether it is known.
+    pub fn grant(&mut self, name: &str) -> bool {
+        let known = unknown_part(name).is_none();
+        if known {
+            self.0.extend(expand(name));
+        }
+        known
+    }
+
+    /// Applies overrides key by key: a category with a list is replaced by the known actions of the
+    /// list; any other known key grants what it stands for if its value is truthy, else revokes it.
+    pub fn override_with(&mut self, overrides: &Map<String, Value>) {
+        for (key, value) in overrides {
+            match (actions(key), value) {
+                (Some(known), Value::Array(items)) => {
+                    self.0.retain(|granted| !granted.starts_with(&format!("{key}.")));
+                    let wanted = items.iter().filter_map(Value::as_str).filter(|a| known.contains(a));
+                    self.0.extend(wanted.map(|action| format!("{key}.{action}")));
+                }
+                (Some(_), _) => {}
+                (None, value) if is_truthy(value) => {
+                    self.grant(key);
+                }
+                (None, _) => {
+                    for permission in expand(key) {
+                        self.0.remove(&permission);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The granted actions of a category, sorted.
+    #[must_use]
+    pub fn of_category(&self, category: &str) -> Vec<&'static str> {
+        let is_granted = |action: &&&str| self.0.contains(&format!("{category}.{action}"));
+        actions(category).unwrap_or_default().iter().filter(is_granted).copied().collect()
+    }
+
     /// The set in its stored form: every category with its granted actions, sorted.
     #[must_use]
     pub fn to_stored(&self) -> Map<String, Value> {
-        let granted = |category: &str, actions: &[&str]| -> Value {
-            let is_granted = |action: &&&str| self.0.contains(&format!("{category}.{action}"));
-            actions.iter().filter(is_granted).copied().collect()
-        };
-        TAXONOMY.iter().map(|(name, actions)| ((*name).to_owned(), granted(name, actions))).collect()
+        let granted = |category: &str| Value::from_iter(self.of_category(category));
+        TAXONOMY.iter().map(|(name, _)| ((*name).to_owned(), granted(name))).collect()
     }
 }
 
-fn is_truthy(value: &Value) -> bool {
+/// Whether a JSON value counts as yes: everything but `false`, `null`, `0` and `""`.
+#[must_use]
+pub fn is_truthy(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
         Value::Number(n) => n.as_f64() != Some(0.0),
@@ -130,5 +198,28 @@ mod tests {
     fn unknown_names_are_named() {
         assert_eq!(unknown_part("allow_pr"), None);
         assert_eq!(unknown_part("repo.fly"), Some("repo.fly".into()));
+    }
+
+    #[test]
+    fn overrides_replace_categories_and_grant_or_revoke_names() {
+        let mut set = stored(r#"{"repo":["open_pr","push_branch"],"worker_session":["clear","compact"]}"#);
+        assert!(!set.grant("notify") && set.grant("communication.notify_operator"));
+        let overrides = crate::json::object(
+            r#"{"repo":["merge_green_pr","fly",3],"worker_compact_clear":0,"context":true,"context.fetch_prs":1,"x":1}"#,
+        );
+        set.override_with(&overrides);
+        assert_eq!(
+            Value::Object(set.to_stored()).to_string(),
+            r#"{"communication":["notify_operator"],"context":["fetch_prs"],"repo":["merge_green_pr"],"verification":[],"worker_session":[]}"#
+        );
+        assert_eq!(
+            complaints(&overrides),
+            [
+                "permission category \"context\" must be a list",
+                "unknown permission repo.fly",
+                "unknown permission repo.3",
+                "unknown permission key \"x\"",
+            ]
+        );
     }
 }

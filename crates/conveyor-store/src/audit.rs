@@ -1,9 +1,19 @@
 //! The append-only audit log of state changes (table `events`).
 
+use conveyor_model::records::Object;
 use conveyor_model::{Actor, json};
 use serde_json::Value;
 
 use crate::{StoreError, Tx, params};
+
+/// A session is about to be started.
+pub const SPAWN_INTENT: &str = "session_spawn_intent";
+
+/// The thread of a session that is being started exists.
+pub const SPAWN_THREAD: &str = "session_spawn_thread";
+
+/// Nothing is left of a start that failed.
+pub const SPAWN_ENDED: &str = "session_spawn_ended";
 
 /// An audit event about to be written by this program.
 pub struct AuditEvent<'a> {
@@ -108,6 +118,31 @@ pub fn record_of_terminal(
         params![now, task_id, worker_id, manager_id, event_type, json::compact(payload)],
     )?;
     Ok(())
+}
+
+/// An event about the start of a session.
+#[derive(Clone, Debug)]
+pub struct SpawnEvent {
+    /// When it happened.
+    pub created_at: String,
+    /// [`SPAWN_INTENT`], [`SPAWN_THREAD`] or [`SPAWN_ENDED`].
+    pub event_type: String,
+    /// The facts.
+    pub payload: Object,
+}
+
+/// All events about starts of sessions, in order.
+///
+/// # Errors
+/// A failing statement.
+pub fn spawn_events(tx: &mut Tx<'_>) -> Result<Vec<SpawnEvent>, StoreError> {
+    // The condition is the one of the index `conveyor_spawns`.
+    tx.all(
+        "select created_at, type, payload_json from events \
+         where type in ('session_spawn_intent', 'session_spawn_thread', 'session_spawn_ended') order by id",
+        &[],
+        |row| Ok(SpawnEvent { created_at: row.text(0)?, event_type: row.text(1)?, payload: row.object(2)? }),
+    )
 }
 
 /// Writes an audit event about a turn or a closing step: with who caused it and what ties it to others.

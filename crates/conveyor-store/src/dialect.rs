@@ -47,6 +47,12 @@ const FRAGMENTS: &[(&str, &str, &str)] = &[
     ("by_ready", "indexed by conveyor_commands_ready", ""),
     ("by_claimed", "indexed by conveyor_commands_claimed", ""),
     ("by_live", "indexed by conveyor_bindings_live", ""),
+    // Whether the table of endpoints is there: commands that only read may meet a ledger without it.
+    (
+        "count_of_endpoint_tables",
+        "count(*) from sqlite_master where type = 'table' and name = 'session_endpoints'",
+        "count(*) from pg_tables where schemaname = current_schema() and tablename = 'session_endpoints'",
+    ),
     // Full-text condition over the telemetry search table with the query in $1.
     ("search_matches", "telemetry_events_fts match $1", "search_vector @@ cast(cast($1 as text) as tsquery)"),
 ];

@@ -35,6 +35,12 @@ pub struct Examination {
 /// The oldest SQLite without the race at the reset of the write-ahead log, as its version number.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
+/// The version of the SQLite inside this program, and whether it is new enough.
+#[must_use]
+pub fn bundled_sqlite() -> (&'static str, bool) {
+    (rusqlite::version(), rusqlite::version_number() >= OLDEST_SQLITE)
+}
+
 /// Examines the ledger; reads only.
 ///
 /// # Errors

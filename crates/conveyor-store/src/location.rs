@@ -46,6 +46,17 @@ impl Location {
         text.starts_with("postgres://") || text.starts_with("postgresql://")
     }
 
+    /// The password in the URL, which its text does not show.
+    #[must_use]
+    pub fn password(&self) -> Option<String> {
+        match self {
+            Self::File(_) => None,
+            Self::Server(url) => {
+                url.config.get_password().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+            }
+        }
+    }
+
     /// Takes a `postgres://` URL apart.
     ///
     /// # Errors

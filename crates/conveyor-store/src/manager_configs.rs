@@ -4,6 +4,7 @@ use conveyor_model::json;
 use conveyor_model::permissions::Permissions;
 use conveyor_model::records::Object;
 use serde::Serialize;
+use serde_json::{Value, json as value};
 
 use crate::{Row, StoreError, Tx, params};
 
@@ -13,6 +14,8 @@ use crate::{Row, StoreError, Tx, params};
 pub struct ManagerConfig {
     pub acceptance_criteria: Vec<String>,
     pub created_at: String,
+    /// Whether the gates of `finish-task` hold without being asked for. A column of ours.
+    pub enforce_gates: bool,
     pub epilogues: Vec<String>,
     pub guidelines: Vec<String>,
     pub nudge_on_completion: String,
@@ -45,10 +48,12 @@ fn from_row(row: &Row<'_>) -> Result<ManagerConfig, StoreError> {
         task_id: row.text(12)?,
         tools: json::texts(&row.text(13)?),
         updated_at: row.text(14)?,
+        enforce_gates: row.boolean(15)?,
     })
 }
 
-/// The configuration of a task, if it has one.
+/// The configuration of a task, if it has one. One of its columns is ours, so the ledger must have
+/// been opened for writing.
 ///
 /// # Errors
 /// A failing statement.
@@ -56,10 +61,51 @@ pub fn of_task(tx: &mut Tx<'_>, task_id: &str) -> Result<Option<ManagerConfig>, 
     tx.first(
         "select acceptance_criteria_json, created_at, epilogues_json, guidelines_json, nudge_on_completion, \
          objective, permissions_json, recipe_name, reference_paths_json, require_acks, revision, \
-         supervision_mode, task_id, tools_json, updated_at from manager_configs where task_id = $1",
+         supervision_mode, task_id, tools_json, updated_at, enforce_gates from manager_configs where task_id = $1",
         params![task_id],
         from_row,
     )
+}
+
+/// Writes a configuration in the place of the task's earlier one, if it has one. The task must be
+/// held.
+///
+/// # Errors
+/// A failing statement.
+pub fn save(tx: &mut Tx<'_>, config: &ManagerConfig) -> Result<(), StoreError> {
+    let list = |texts: &[String]| json::compact(&value!(texts));
+    tx.execute(
+        "insert into manager_configs (task_id, recipe_name, supervision_mode, objective, guidelines_json, \
+         acceptance_criteria_json, reference_paths_json, permissions_json, tools_json, epilogues_json, \
+         nudge_on_completion, require_acks, enforce_gates, revision, created_at, updated_at) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
+         on conflict (task_id) do update set recipe_name = excluded.recipe_name, \
+         supervision_mode = excluded.supervision_mode, objective = excluded.objective, \
+         guidelines_json = excluded.guidelines_json, acceptance_criteria_json = excluded.acceptance_criteria_json, \
+         reference_paths_json = excluded.reference_paths_json, permissions_json = excluded.permissions_json, \
+         tools_json = excluded.tools_json, epilogues_json = excluded.epilogues_json, \
+         nudge_on_completion = excluded.nudge_on_completion, require_acks = excluded.require_acks, \
+         enforce_gates = excluded.enforce_gates, revision = excluded.revision, updated_at = excluded.updated_at",
+        params![
+            &config.task_id,
+            &config.recipe_name,
+            &config.supervision_mode,
+            &config.objective,
+            list(&config.guidelines),
+            list(&config.acceptance_criteria),
+            list(&config.reference_paths),
+            json::compact(&Value::Object(config.permissions.clone())),
+            list(&config.tools),
+            list(&config.epilogues),
+            &config.nudge_on_completion,
+            config.require_acks,
+            config.enforce_gates,
+            config.revision,
+            &config.created_at,
+            &config.updated_at
+        ],
+    )?;
+    Ok(())
 }
 
 /// The revision of a task's configuration, if it has one.

@@ -1,7 +1,7 @@
 //! Runs: named spans of work and the policy records of loops.
 
-use conveyor_model::Actor;
-use serde_json::json;
+use conveyor_model::{Actor, IdPrefix, json};
+use serde_json::{Value, json};
 
 use crate::telemetry::{self, Emit};
 use crate::{StoreError, Tx, params};
@@ -53,6 +53,34 @@ pub fn active_of_task(tx: &mut Tx<'_>, task_id: &str) -> Result<Option<ActiveRun
     tx.first("select id, name from runs where task_id = $1 and status = 'active'", params![task_id], |row| {
         Ok(ActiveRun { id: row.text(0)?, name: row.text(1)? })
     })
+}
+
+/// A run about to begin.
+#[derive(Clone, Debug)]
+pub struct NewRun<'a> {
+    /// The task it belongs to.
+    pub task_id: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// What it is for.
+    pub purpose: &'a str,
+    /// The facts: a JSON object.
+    pub metadata: Value,
+}
+
+/// Inserts an active run; gives its id.
+///
+/// # Errors
+/// A failing statement; [`StoreError::Unique`] when the task has an active run already.
+pub fn insert_active(tx: &mut Tx<'_>, new: &NewRun<'_>) -> Result<String, StoreError> {
+    let id = tx.fresh_id(IdPrefix::Run);
+    let now = tx.now()?.to_s_text();
+    tx.execute(
+        "insert into runs (id, task_id, name, purpose, status, started_at, metadata_json) \
+         values ($1, $2, $3, $4, 'active', $5, $6)",
+        params![&id, new.task_id, new.name, new.purpose, now, json::compact(&new.metadata)],
+    )?;
+    Ok(id)
 }
 
 /// Ends an active run with the given status, and records that.

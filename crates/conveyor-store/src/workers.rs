@@ -59,6 +59,19 @@ pub fn id_of(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>, StoreError> 
     tx.first("select id from workers where name = $1", params![name], |row| row.text(0))
 }
 
+/// Changes the life-cycle state of the worker of this name, if it is recorded.
+///
+/// # Errors
+/// A failing statement.
+pub fn set_state(tx: &mut Tx<'_>, name: &str, state: WorkerState) -> Result<(), StoreError> {
+    let now = tx.now()?.to_s_text();
+    tx.execute(
+        "update workers set state = $2, updated_at = $3 where name = $1",
+        params![name, state.as_str(), now],
+    )?;
+    Ok(())
+}
+
 /// What a worker said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use conveyor_core::legacy::Place;
+use conveyor_core::spawn::Installation;
 use conveyor_core::{Cx, Tmux};
 use conveyor_store::{Access, Db, Location, OpenOptions};
 
@@ -36,13 +37,22 @@ pub(crate) fn run(arguments: &[OsString], host: &mut Host) -> Result<(), Failure
     };
     let Some(spec) = commands::find(&name) else { return Err(unknown_command(program, &name)) };
     let tree = help::command_tree(spec, program);
-    match grammar::parse(tree.clone(), &rest[1..])? {
+    match grammar::parse(tree.clone(), spec.foreign.as_ref(), &rest[1..])? {
         Request::Help => {
             let text = help::of_command(tree, host.stdout_is_terminal);
             Out::new(host).raw(&text)
         }
         Request::Run(matches) => (spec.run)(&matches, &mut App { host }),
     }
+}
+
+/// Reads a command line as [`run`] does, without running it.
+pub(crate) fn check(words: &[String]) -> Result<(), Failure> {
+    let program = "conveyor";
+    let Some((name, rest)) = words.split_first() else { return Ok(()) };
+    let spec = commands::find(name).ok_or_else(|| unknown_command(program, name))?;
+    let rest: Vec<OsString> = rest.iter().map(Into::into).collect();
+    grammar::parse(help::command_tree(spec, program), spec.foreign.as_ref(), &rest).map(drop)
 }
 
 fn unknown_command(program: &str, name: &str) -> Failure {
@@ -102,7 +112,40 @@ impl App<'_> {
         Tmux::new(environment.tmux.as_deref().unwrap_or("tmux".as_ref()), environment.tmux_server.clone())
     }
 
-    fn location(&self, db: &DbPath) -> Result<Location, Failure> {
+    /// The Codex that is meant: `given`, else what the environment says.
+    #[must_use]
+    pub fn installation(&self, given: Option<&str>) -> Installation {
+        let environment = &self.host.environment;
+        let home = match (given, &environment.codex_home) {
+            (Some(given), _) => self.absolute(given),
+            (None, Some(home)) => self.host.cwd.join(home),
+            (None, None) => self.absolute("~/.codex"),
+        };
+        let program = environment.program("codex").map(|program| self.host.cwd.join(program));
+        Installation { program, home, user_home: environment.home.clone() }
+    }
+
+    /// tmux as a shell finds it.
+    #[must_use]
+    pub fn tmux_program(&self) -> Option<PathBuf> {
+        let environment = &self.host.environment;
+        match &environment.tmux {
+            Some(given) => Some(given.clone()).filter(|given| given.is_file()),
+            None => environment.program("tmux"),
+        }
+    }
+
+    /// The directory of the running program.
+    #[must_use]
+    pub fn program_dir(&self) -> Option<PathBuf> {
+        self.host.environment.executable.as_deref().and_then(Path::parent).map(Path::to_owned)
+    }
+
+    /// Which ledger `--path`, the environment or the state root names.
+    ///
+    /// # Errors
+    /// A malformed URL.
+    pub fn location(&self, db: &DbPath) -> Result<Location, Failure> {
         let environment = &self.host.environment;
         if let Some(given) = db.path.as_ref().or(environment.database_url.as_ref()) {
             if Location::is_server_url(given) {
@@ -117,6 +160,13 @@ impl App<'_> {
     #[must_use]
     pub fn state_root(&self) -> PathBuf {
         self.absolute(self.host.environment.state_root.as_deref().unwrap_or(".codex-workers"))
+    }
+
+    /// The same for somebody who works in another directory.
+    #[must_use]
+    pub fn state_root_below(&self, directory: &Path) -> PathBuf {
+        let given = self.host.environment.state_root.as_deref().unwrap_or(".codex-workers");
+        if given.starts_with('~') { self.absolute(given) } else { lexically_absolute(&directory.join(given)) }
     }
 
     /// A path as the user means it: `~` is the home directory, relative to the current directory,

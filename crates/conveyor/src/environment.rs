@@ -1,10 +1,12 @@
 //! Every environment variable that the program looks at, read once.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use conveyor_core::ServerChoice;
 use conveyor_core::continuation::Engine;
+use conveyor_core::windows::Desktop;
 
 /// What a reviewer gets to see of the environment.
 const PASSED_ON: [&str; 5] = ["LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONIOENCODING"];
@@ -28,6 +30,12 @@ pub struct Environment {
     pub typing_guard: Option<String>,
     /// `CONVEYOR_NATIVE`: whether agents' servers are asked, `on` or `off`.
     pub native: Option<String>,
+    /// `CODEX_HOME`: which Codex is meant; default `~/.codex`.
+    pub codex_home: Option<PathBuf>,
+    /// `CODEX_THREAD_ID`: the thread of the agent that runs us, if one does.
+    pub codex_thread_id: Option<String>,
+    /// `PATH`: where programs are looked for.
+    pub search_path: Option<std::ffi::OsString>,
     /// `LANG`, `LC_ALL`, `LC_CTYPE`, `PATH`, `PYTHONIOENCODING`: all that a reviewer gets to see.
     pub passed_on: Vec<(String, OsString)>,
     /// Our own program, where it is not the one that runs; for tests.
@@ -38,6 +46,14 @@ pub struct Environment {
     pub tmux: Option<PathBuf>,
     /// `TMUX` and `TMUX_TMPDIR`: which tmux server. The server that we run in comes first.
     pub tmux_server: ServerChoice,
+    /// `TMUX_PANE`: the pane that we run in. Inside an agent it proves nothing.
+    pub tmux_pane: Option<String>,
+    /// `SHELL`: the user's shell.
+    pub shell: Option<PathBuf>,
+    /// The running program.
+    pub executable: Option<PathBuf>,
+    /// The desktop on which windows are opened; tests put their own in its place.
+    pub desktop: Desktop,
 }
 
 impl Environment {
@@ -57,6 +73,9 @@ impl Environment {
             home,
             typing_guard: text("CONVEYOR_TYPING_GUARD"),
             native: text("CONVEYOR_NATIVE"),
+            codex_home: path("CODEX_HOME"),
+            codex_thread_id: text("CODEX_THREAD_ID"),
+            search_path: std::env::var_os("PATH"),
             passed_on: PASSED_ON
                 .iter()
                 .filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?)))
@@ -65,8 +84,26 @@ impl Environment {
             sandboxes: None,
             tmux: None,
             tmux_server: tmux_server(text("TMUX").as_deref(), path("TMUX_TMPDIR")),
+            tmux_pane: text("TMUX_PANE"),
+            shell: path("SHELL"),
+            executable: std::env::current_exe().ok(),
+            desktop: Desktop::default(),
         }
     }
+}
+
+impl Environment {
+    /// The program of this name that a shell would run.
+    #[must_use]
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
+        let places = std::env::split_paths(self.search_path.as_ref()?).collect::<Vec<_>>();
+        places.into_iter().map(|place| place.join(name)).find(|program| is_executable(program))
+    }
+}
+
+fn is_executable(program: &Path) -> bool {
+    let found = std::fs::metadata(program);
+    found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 /// The server that tmux itself would take: the one that we run in, whose socket is the first part

@@ -18,12 +18,25 @@ pub(crate) enum Request {
     Run(clap::ArgMatches),
 }
 
+/// What a command hands on to another program: options that are not its own, positionals after its
+/// own ones, and everything after `--`, all in the order they were given.
+#[derive(Clone, Copy, Debug)]
+pub struct Foreign {
+    /// Options of the other program that take the next argument along, as they are written. One that
+    /// begins with two dashes is never taken.
+    pub with_value: &'static [&'static str],
+}
+
 /// Reads the arguments after the command's name.
-pub(crate) fn parse(tree: clap::Command, arguments: &[OsString]) -> Result<Request, Failure> {
+pub(crate) fn parse(
+    tree: clap::Command,
+    foreign: Option<&Foreign>,
+    arguments: &[OsString],
+) -> Result<Request, Failure> {
     let mut tree = tree;
     tree.build();
     let name = tree.get_name().to_owned();
-    let Some(normal) = normalise(&tree, &name, arguments)? else { return Ok(Request::Help) };
+    let Some(normal) = normalise(&tree, &name, foreign, arguments)? else { return Ok(Request::Help) };
     match tree.clone().no_binary_name(true).try_get_matches_from(normal) {
         Ok(matches) => Ok(Request::Run(matches)),
         Err(error) => Err(Failure::Usage(explain(&name, &tree, &error))),
@@ -34,14 +47,36 @@ pub(crate) fn parse(tree: clap::Command, arguments: &[OsString]) -> Result<Reque
 fn normalise(
     tree: &clap::Command,
     name: &str,
+    foreign: Option<&Foreign>,
     arguments: &[OsString],
 ) -> Result<Option<Vec<String>>, Failure> {
-    let (mut options, mut positionals) = (Vec::new(), Vec::new());
+    let (mut options, mut positionals, mut handed_on) = (Vec::new(), Vec::new(), Vec::new());
+    let own_positionals = match foreign {
+        // The last one stands for what is handed on.
+        Some(_) => tree.get_positionals().count() - 1,
+        None => tree.get_positionals().count(),
+    };
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let argument = text(argument)?;
         if argument == "-h" || argument == "--help" {
             return Ok(None);
+        }
+        if let Some(foreign) = foreign {
+            if argument == "--" {
+                handed_on
+                    .extend(rest.map(text).collect::<Result<Vec<_>, _>>()?.iter().map(ToString::to_string));
+                break;
+            }
+            if argument.starts_with('-') && !is_own(tree, argument) {
+                handed_on.push(argument.to_owned());
+                handed_on.extend(foreign.value_of(argument, &mut rest)?);
+                continue;
+            }
+            if !argument.starts_with('-') && positionals.len() == own_positionals {
+                handed_on.push(argument.to_owned());
+                continue;
+            }
         }
         let Some(body) = argument.strip_prefix("--").filter(|body| !body.is_empty()) else {
             positionals.push(argument.to_owned());
@@ -71,13 +106,39 @@ fn normalise(
             .ok_or_else(|| Failure::usage(format!("--{long} requires a value")))?;
         options.push(format!("--{canonical}={value}"));
     }
-    if let Some(surplus) = positionals.get(tree.get_positionals().count()) {
+    if let Some(surplus) = positionals.get(own_positionals) {
         let help = format!("see `conveyor {name} --help`");
         return Err(Failure::usage(format!("unexpected argument {surplus:?} for `{name}`: {help}")));
     }
     options.push("--".into());
+    // What is handed on must not be taken for a positional that is missing.
+    if positionals.len() == own_positionals {
+        positionals.extend(handed_on);
+    }
     options.extend(positionals);
     Ok(Some(options))
+}
+
+impl Foreign {
+    /// The argument that an option of the other program takes along, if it does.
+    fn value_of<'a>(
+        &self,
+        option: &str,
+        rest: &mut std::slice::Iter<'a, OsString>,
+    ) -> Result<Option<String>, Failure> {
+        let next = rest.as_slice().first().filter(|_| self.with_value.contains(&option));
+        let Some(next) = next.map(text).transpose()?.filter(|next| !next.starts_with("--")) else {
+            return Ok(None);
+        };
+        rest.next();
+        Ok(Some(next.to_owned()))
+    }
+}
+
+/// Whether an argument is an option of the command itself.
+fn is_own(tree: &clap::Command, argument: &str) -> bool {
+    let long = argument.strip_prefix("--").filter(|body| !body.is_empty());
+    long.is_some_and(|body| find_option(tree, body.split_once('=').map_or(body, |(long, _)| long)).is_some())
 }
 
 /// A command that ends the line: every word of it is a value of its own, whatever it looks like. A

@@ -39,3 +39,15 @@ pub fn run(arguments: &[std::ffi::OsString], host: &mut Host) -> u8 {
         Err(failure) => failure.report(host),
     }
 }
+
+/// Whether the program would accept a command line, here without the program's own name. Nothing
+/// is run: this is for checking what documents and prompts tell people to type.
+///
+/// # Errors
+/// What the user would be told.
+pub fn check(words: &[String]) -> Result<(), String> {
+    app::check(words).map_err(|failure| match failure {
+        failure::Failure::Usage(text) => text,
+        other => format!("{other:?}"),
+    })
+}

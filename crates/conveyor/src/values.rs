@@ -1,7 +1,7 @@
 //! Values of options: numbers in the accepted spellings, texts that must say something.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use conveyor_model::{CaptureMode, Roles};
+use conveyor_model::{CaptureMode, CriterionSource, CriterionStatus, NudgeMode, Roles, SupervisionMode};
 
 /// Reads a whole number: sign and digits, or a decimal that denotes a whole number (`1.0`, `1e2`).
 pub fn integer(text: &str) -> Result<i64, String> {
@@ -38,8 +38,28 @@ pub fn roles() -> impl TypedValueParser<Value = Roles> {
     one_of(Roles::TEXTS, Roles::from_text)
 }
 
+/// Reads how structured the supervision of a task is.
+pub fn supervision_mode() -> impl TypedValueParser<Value = SupervisionMode> {
+    one_of(SupervisionMode::TEXTS, SupervisionMode::from_text)
+}
+
+/// Reads what happens when a completed turn brings proposals.
+pub fn nudge_mode() -> impl TypedValueParser<Value = NudgeMode> {
+    one_of(NudgeMode::TEXTS, NudgeMode::from_text)
+}
+
+/// Reads what became of a criterion.
+pub fn criterion_status() -> impl TypedValueParser<Value = CriterionStatus> {
+    one_of(CriterionStatus::TEXTS, CriterionStatus::from_text)
+}
+
+/// Reads where a criterion came from.
+pub fn criterion_source() -> impl TypedValueParser<Value = CriterionSource> {
+    one_of(CriterionSource::TEXTS, CriterionSource::from_text)
+}
+
 /// Reads one value of a list; help and completions show the list.
-fn one_of<T: Clone + Send + Sync + 'static>(
+pub fn one_of<T: Clone + Send + Sync + 'static>(
     texts: &'static [&'static str],
     read: fn(&str) -> Option<T>,
 ) -> impl TypedValueParser<Value = T> {

@@ -4,6 +4,7 @@
 //! same run, in turn with ours; the yardsticks are the program `floor`.
 
 mod commands;
+mod cycle;
 mod large;
 mod ledger;
 mod measure;
@@ -39,6 +40,8 @@ const PARTS: &[Part] = &[
     Part { name: "queue", run: queue::run },
     Part { name: "postgres", run: postgres::run },
     Part { name: "ingest", run: rollout::run },
+    Part { name: "cycle", run: cycle::run },
+    Part { name: "screen", run: cycle::screen },
     Part { name: "wake", run: waking::latency },
     Part { name: "idle", run: waking::idle },
     Part { name: "contention", run: commands::contention },
@@ -50,6 +53,8 @@ const PARTS: &[Part] = &[
 struct Lab {
     conveyor: PathBuf,
     floor: PathBuf,
+    /// What is measured in process.
+    inside: PathBuf,
     /// Kept between runs: what is expensive to make.
     kept: PathBuf,
     /// Gone after the run; on the same file system.
@@ -130,7 +135,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
             target.join("release/conveyor")
         }
     };
-    cargo(&["build", "--release", "--package", "xtask", "--bin", "floor"])?;
+    cargo(&["build", "--release", "--package", "xtask", "--bin", "floor", "--bin", "inside"])?;
     let kept = target.join("bench");
     std::fs::create_dir_all(&kept).context(kept.display())?;
     let scratch =
@@ -138,6 +143,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
     let lab = Lab {
         conveyor,
         floor: target.join("release/floor"),
+        inside: target.join("release/inside"),
         kept,
         scratch: scratch.path().to_owned(),
         quick: options.quick,

@@ -10,11 +10,11 @@ use super::measure::{Subject, interleaved, median, timed, with_peak_memory};
 use super::report::{Bar, Report, Row, Unit};
 use crate::failure::{Context as _, Failure};
 
-const MB: u64 = 1_000_000;
+pub(super) const MB: u64 = 1_000_000;
 const FIXTURES: &str = "crates/conveyor-agents/tests/fixtures/codex-0.169";
 
 /// The session that the rollout belongs to, and its id.
-const SESSION: &str = "worker-00001";
+pub(super) const SESSION: &str = "worker-00001";
 const SESSION_ID: &str = "id-worker-00001";
 
 /// Throughput against the floor, memory, and a second run with nothing new.
@@ -79,7 +79,7 @@ fn settle(ledger: &Path) -> Result<(), Failure> {
     File::open(ledger).and_then(|file| file.sync_all()).context(ledger.display())
 }
 
-fn register(ledger: &Path, rollout: &Path) -> Result<(), Failure> {
+pub(super) fn register(ledger: &Path, rollout: &Path) -> Result<(), Failure> {
     let connection = ledger::connect(ledger)?;
     connection
         .execute(

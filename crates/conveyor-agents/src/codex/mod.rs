@@ -12,6 +12,7 @@
 //! | a turn | [`deliver`], and the proof of it: [`locate`], [`locate_text`] |
 //! | no turn | [`interrupt`] |
 //! | a new thread in a terminal | [`Trust`], [`create`], [`Codex::attach`] |
+//! | which terminal shows a thread | [`panes_of_thread`], [`agent_process`] |
 //! | what it may do | [`NewThread`], later [`Client::thread_permissions_set`] |
 
 mod client;
@@ -22,6 +23,7 @@ mod identify;
 mod program;
 mod protocol;
 mod state;
+mod terminal;
 mod trust;
 mod turns;
 mod websocket;
@@ -30,11 +32,12 @@ pub use client::{Client, Methods, NewThread, Permissions, is_listening};
 pub use error::{CodexError, Refusal};
 pub use events::Event;
 pub use identify::{Candidate, Evidence, Hint, identify};
-pub use program::{Attachment, Codex, ServerStart, create};
+pub use program::{Attachment, Codex, Features, ServerStart, create};
 pub use protocol::{
     Approval, Flag, Goal, Item, ItemEntry, Page, Queued, Sandbox, Status, Thread, Turn, TurnError, TurnStatus,
 };
 pub use state::{Reading, State, probe};
+pub use terminal::{agent_process, panes_of_thread};
 pub use trust::{Trust, TrustLevel};
 pub use turns::{
     Accepted, Interrupted, Location, Message, deliver, interrupt, locate, locate_text, wait_for_end,

@@ -1,8 +1,6 @@
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -10,6 +8,7 @@ use super::client::{Client, NewThread};
 use super::error::CodexError;
 use super::protocol::{Approval, Sandbox, Thread};
 use super::websocket::shortened;
+use crate::running::{self, Run};
 
 /// An installed Codex and the home it works with.
 #[derive(Clone, Debug)]
@@ -30,6 +29,15 @@ pub struct ServerStart {
     pub cli_version: Option<String>,
     /// The version of the server that runs.
     pub app_server_version: Option<String>,
+}
+
+/// What an installed Codex understands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// `--no-alt-screen`: the pane keeps the history.
+    pub keeps_history: bool,
+    /// `--no-daemon`: the terminal writes its rollout itself, although a shared server runs.
+    pub does_without_server: bool,
 }
 
 /// How a terminal is to be attached to a thread. The sandbox and the like take effect only when the
@@ -95,12 +103,31 @@ impl Codex {
         Err(CodexError::NotReachable { reason })
     }
 
-    /// Whether the help of `codex` lists `--no-alt-screen`.
+    /// What `codex --version` says.
+    ///
+    /// # Errors
+    /// The program cannot be run, or fails.
+    pub fn version(&self, limit: Duration) -> Result<String, CodexError> {
+        let run = self.run(&["--version"], limit)?;
+        let said = [&run.stdout, &run.stderr].map(|text| text.trim());
+        let said = said.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
+        if run.status.success() {
+            return Ok(said.to_owned());
+        }
+        let reason = format!("codex --version failed ({}): {}", run.status, shortened(said));
+        Err(CodexError::NotReachable { reason })
+    }
+
+    /// What the help of `codex` lists.
     ///
     /// # Errors
     /// The program cannot be run.
-    pub fn keeps_history(&self, limit: Duration) -> Result<bool, CodexError> {
-        Ok(self.run(&["--help"], limit)?.stdout.contains("--no-alt-screen"))
+    pub fn features(&self, limit: Duration) -> Result<Features, CodexError> {
+        let help = self.run(&["--help"], limit)?.stdout;
+        Ok(Features {
+            keeps_history: help.contains("--no-alt-screen"),
+            does_without_server: help.contains("--no-daemon"),
+        })
     }
 
     /// The words of the command that attaches a terminal to a thread. It must be started in the
@@ -123,7 +150,11 @@ impl Codex {
             Approval::OnRequest => "on-request",
             Approval::Never => "never",
         };
-        words.extend(["--sandbox", sandbox, "--ask-for-approval", approval].map(word));
+        words.extend(["--sandbox", sandbox].map(word));
+        // For this one the terminal would open a dialog of its own; the thread has it already.
+        if how.approval != Approval::Untrusted {
+            words.extend(["--ask-for-approval", approval].map(word));
+        }
         if let Some(model) = how.model {
             words.extend(["--model", model].map(word));
         }
@@ -135,81 +166,16 @@ impl Codex {
 
     /// Runs the program with this home to its end, or to the deadline.
     fn run(&self, arguments: &[&str], limit: Duration) -> Result<Run, CodexError> {
-        let deadline = Instant::now() + limit;
         let unusable = |reason: String| CodexError::NotReachable {
             reason: format!("{}: {reason}", self.program.display()),
         };
-        let mut child = Command::new(&self.program)
-            .args(arguments)
-            .env("CODEX_HOME", &self.home)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| unusable(error.to_string()))?;
-        let (stdout, stderr) = (collect(child.stdout.take()), collect(child.stderr.take()));
-        let status = wait(&mut child, deadline).map_err(|error| unusable(error.to_string()))?;
-        let Some(status) = status else {
-            return Err(unusable(format!("no end within {limit:?}")));
-        };
-        Ok(Run { status, stdout: text(&stdout), stderr: text(&stderr) })
-    }
-}
-
-struct Run {
-    status: ExitStatus,
-    stdout: String,
-    stderr: String,
-}
-
-/// So much of a program's output is kept.
-const MOST: usize = 256 * 1024;
-
-/// Reads a pipe to its end beside the program, which would stop when nobody did.
-fn collect(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
-    let (sender, receiver) = channel();
-    if let Some(mut pipe) = pipe {
-        std::thread::spawn(move || {
-            let mut chunk = [0; 4096];
-            let mut kept = 0;
-            while let Ok(read) = pipe.read(&mut chunk) {
-                if read == 0 {
-                    break;
-                }
-                if kept < MOST {
-                    kept += read;
-                    // Nobody listens once the program was given up.
-                    let _ = sender.send(chunk[..read].to_vec());
-                }
-            }
-        });
-    }
-    receiver
-}
-
-/// What came out of a pipe. A server that was left behind may keep it open; what the program said,
-/// it said before its end.
-fn text(pipe: &Receiver<Vec<u8>>) -> String {
-    let deadline = Instant::now() + Duration::from_millis(200);
-    let mut bytes = Vec::new();
-    while let Ok(chunk) = pipe.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        bytes.extend(chunk);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Waits for the end of a program; kills it at the deadline and gives `None`.
-fn wait(child: &mut Child, deadline: Instant) -> std::io::Result<Option<ExitStatus>> {
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
+        let mut command = Command::new(&self.program);
+        command.args(arguments).env("CODEX_HOME", &self.home);
+        match running::run(&mut command, limit) {
+            Ok(Some(run)) => Ok(run),
+            Ok(None) => Err(unusable(format!("no end within {limit:?}"))),
+            Err(error) => Err(unusable(error.to_string())),
         }
-        if Instant::now() >= deadline {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -229,6 +195,8 @@ pub fn create(client: &mut Client, new: &NewThread<'_>, name: &str) -> Result<Th
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+
+    use std::time::Instant;
 
     use super::*;
 

@@ -27,7 +27,10 @@ pub enum DiscoveryError {
         reason: io::Error,
     },
     /// The process serves several sessions, so it proves none.
-    #[error("process {pid} is {server}; give the session's rollout with --codex-session")]
+    #[error(
+        "process {pid} is {server}; let the session register itself with --self, or name its thread with \
+         --thread-id"
+    )]
     SharedServer {
         /// The pid as given.
         pid: i64,
@@ -87,12 +90,39 @@ pub struct PassedOver {
     pub reason: String,
 }
 
+/// What shows that a process serves several sessions and is none; `None` for every other process,
+/// and for one that cannot be looked at.
+#[must_use]
+pub fn shared_server(processes: &dyn Processes, pid: i64) -> Option<SharedServer> {
+    match look_at(processes, u32::try_from(pid).ok().filter(|pid| *pid > 0)?) {
+        Ok(Held::Shared(server)) => Some(server),
+        _ => None,
+    }
+}
+
+/// A rollout and the process that holds it open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The process.
+    pub pid: u32,
+    /// The rollout.
+    pub rollout: PathBuf,
+}
+
 /// Finds the one rollout that the process or a descendant holds open. Shared servers prove
 /// nothing, and what is below them is not looked at.
 ///
 /// # Errors
 /// One for each way in which there is no single rollout.
 pub fn rollout_of_pid(processes: &dyn Processes, pid: i64) -> Result<PathBuf, DiscoveryError> {
+    holder_below(processes, pid).map(|holder| holder.rollout)
+}
+
+/// As [`rollout_of_pid`], with the process that holds it.
+///
+/// # Errors
+/// One for each way in which there is no single rollout.
+pub fn holder_below(processes: &dyn Processes, pid: i64) -> Result<Holder, DiscoveryError> {
     let Some(root) = u32::try_from(pid).ok().filter(|pid| *pid > 0) else {
         return Err(DiscoveryError::NoProcess { pid });
     };
@@ -105,8 +135,8 @@ pub fn rollout_of_pid(processes: &dyn Processes, pid: i64) -> Result<PathBuf, Di
             Ok(Held::Nothing) => {}
             Ok(Held::Rollout(path)) => {
                 // A child may have inherited its parent's file.
-                if !candidates.contains(&path) {
-                    candidates.push(path);
+                if candidates.iter().all(|known: &Holder| known.rollout != path) {
+                    candidates.push(Holder { pid: next, rollout: path });
                 }
             }
             Ok(Held::Shared(server)) if next == root => {
@@ -128,6 +158,7 @@ pub fn rollout_of_pid(processes: &dyn Processes, pid: i64) -> Result<PathBuf, Di
         (Some(only), true) => Ok(only),
         (Some(last), false) => {
             candidates.push(last);
+            let candidates = candidates.into_iter().map(|holder| holder.rollout).collect();
             Err(DiscoveryError::Several { pid, candidates })
         }
         (None, _) => Err(DiscoveryError::NoRollout { pid, passed_over }),

@@ -8,18 +8,27 @@ mod programs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use discovery::{DiscoveryError, PassedOver, SharedServer, is_rollout_path, rollout_of_pid};
+pub use discovery::{
+    DiscoveryError, Holder, PassedOver, SharedServer, holder_below, is_rollout_path, rollout_of_pid,
+    shared_server,
+};
 pub use foreground::{ForegroundProcess, foreground};
 pub use procfs::ProcFs;
 pub use programs::Programs;
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
-/// Whether there is a process with this pid. One that we may not signal counts.
+/// Whether there is a process with this pid. One that we may not signal counts; one that has ended
+/// and was not reaped by its parent does not. Inside an agent's sandbox that hides processes every
+/// one counts: that none is seen proves nothing there.
 #[must_use]
 pub fn is_alive(pid: i64) -> bool {
     let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
-    pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(Errno::SRCH)))
+    pid.is_some_and(|pid| {
+        let known = !matches!(test_kill_process(pid), Err(Errno::SRCH));
+        let pid = pid.as_raw_nonzero().get();
+        if known { !procfs::has_ended(pid) } else { procfs::is_walled_in() }
+    })
 }
 
 /// What can be asked about running processes. Every method fails with
@@ -55,6 +64,20 @@ pub fn local() -> Box<dyn Processes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_nobody_has_reaped_is_dead() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        if !Path::new("/proc/self/stat").exists() {
+            return;
+        }
+        while is_alive(child.id().into()) {
+            assert!(std::time::Instant::now() < deadline, "it ended long ago");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        child.wait().unwrap();
+    }
 
     #[test]
     fn only_processes_are_alive() {

@@ -12,7 +12,7 @@ mod startup;
 pub use busy::{Activity, BusyWait, Pattern, busy_wait};
 pub use cells::Screen;
 pub use composer::{Composer, Cursor, composer};
-pub use startup::{Startup, StartupState, startup};
+pub use startup::{Startup, StartupState, startup, trusts_on_enter};
 
 /// The visible screen of a capture with history: its last `height` rows. Blank rows at the end
 /// count only where the capture still has them.

@@ -72,3 +72,39 @@ pub fn startup(screen: &str) -> Startup {
     };
     Startup { state, reason }
 }
+
+/// Whether a screen asks whether the directory may be trusted, and Enter would say yes: the choice
+/// that trusts is the selected one.
+#[must_use]
+pub fn trusts_on_enter(screen: &str) -> bool {
+    let asks = busy::dialog(screen) == Some(Pattern::TrustPrompt);
+    let selected = screen.lines().rev().find_map(|row| row.trim_start().strip_prefix(MARK));
+    // What somebody typed has no number.
+    let choice = selected
+        .and_then(|row| row.split_once(". "))
+        .filter(|(number, _)| number.trim().parse::<u32>().is_ok());
+    let trusts = |(_, choice): (&str, &str)| {
+        let choice = choice.to_lowercase();
+        choice.starts_with("trust") || choice.starts_with("yes")
+    };
+    asks && choice.is_some_and(trusts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn enter_trusts_only_while_the_trusting_choice_is_selected() {
+        let question = |trust: &str, other: &str| {
+            format!(
+                "  Trust this folder? Codex can read, edit, and run files here.\n\n{trust} 1. Trust and continue\n\
+                 {other} 2. Back to Agent Command Center\n\n  enter continue · esc back\n"
+            )
+        };
+        assert!(trusts_on_enter(&question("›", " ")));
+        assert!(!trusts_on_enter(&question(" ", "›")));
+        assert!(!trusts_on_enter("› 1. Yes, proceed\n  2. No\n\n  Press enter to confirm\n"));
+        assert!(!trusts_on_enter("› Trust this folder?\n"));
+    }
+}

@@ -57,7 +57,7 @@ impl<'a> Call<'a> {
     }
 
     /// Runs the prepared program with these arguments; gives what it printed.
-    pub(super) fn run(self, mut program: Command, deadline: Duration) -> Result<String, TmuxError> {
+    pub(super) fn run(&self, mut program: Command, deadline: Duration) -> Result<String, TmuxError> {
         program
             .args(&self.arguments)
             .stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() })

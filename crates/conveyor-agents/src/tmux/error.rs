@@ -85,6 +85,10 @@ fn is_absence(lower: &str) -> bool {
             "can't find window",
             "no server running on",
             "no sessions",
+            // A server without sessions ends; it may be about to.
+            "no current target",
+            "server exited unexpectedly",
+            "lost server",
         ]
         .iter()
         .any(|beginning| lower.starts_with(beginning))
@@ -109,6 +113,7 @@ mod tests {
             "no server running on /tmp/tmux-0/default",
             "error connecting to /tmp/tmux-0/default (No such file or directory)",
             "error connecting to /tmp/tmux-0/default (Connection refused)",
+            "server exited unexpectedly",
         ] {
             assert_eq!(of(absent), TmuxError::NoSession { target: "a".into() }, "{absent}");
         }

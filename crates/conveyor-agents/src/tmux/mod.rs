@@ -10,7 +10,7 @@ mod facts;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use call::Call;
 use facts::{CLIENT_FORMAT, PANE_FORMAT};
@@ -22,6 +22,10 @@ pub use facts::{ClientFacts, PaneFacts};
 
 /// How long tmux may take for one call. It answers within milliseconds unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often a server is asked again that is just ending, and how long it is given.
+const TRIES: usize = 5;
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// Size of new sessions: wide enough that no line of an agent's screen is broken.
 const COLUMNS: &str = "200";
@@ -69,6 +73,29 @@ pub struct NewSession<'a> {
     pub environment: &'a [(OsString, OsString)],
     /// The program and its arguments; empty: the user's shell.
     pub command: &'a [OsString],
+    /// Keep the pane with what it shows when the program ends, until [`Tmux::let_go`]: so that one
+    /// that fails at its start can be asked why.
+    pub keep: bool,
+}
+
+/// The server that a [`Tmux`] talks to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// Its process.
+    pub pid: u32,
+    /// Its socket, by which every process can reach it.
+    pub socket: PathBuf,
+}
+
+/// A pane of any session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaneOfSession {
+    /// The session.
+    pub session: String,
+    /// The pane's id.
+    pub id: String,
+    /// The process that tmux started in it.
+    pub pid: u32,
 }
 
 /// Which part of a terminal to capture.
@@ -162,7 +189,11 @@ impl Tmux {
     /// # Errors
     /// tmux is missing, or access is denied.
     pub fn start_server(&self) -> Result<(), TmuxError> {
-        self.run(Call::new("start-server", "")).map(drop)
+        match self.run(Call::new("start-server", "")) {
+            // It was about to end, for want of sessions: reached it was.
+            Ok(_) | Err(TmuxError::NoSession { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the server has a session of exactly this name.
@@ -179,11 +210,36 @@ impl Tmux {
         }
     }
 
+    /// Whether there is a server at all: without one nothing follows from a session's absence.
+    ///
+    /// # Errors
+    /// tmux could not be asked.
+    pub fn is_running(&self) -> Result<bool, TmuxError> {
+        match self.run(Call::new("list-sessions", "").hidden_arg("-F").hidden_arg("-")) {
+            Ok(_) => Ok(true),
+            Err(TmuxError::NoSession { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Starts a session in the background, 200 columns and 50 rows large.
     ///
     /// # Errors
     /// The name is taken, or tmux refuses.
     pub fn new_session(&self, new: &NewSession<'_>) -> Result<(), TmuxError> {
+        let deadline = Instant::now() + self.deadline;
+        loop {
+            match self.try_new_session(new) {
+                // The server had no sessions and was about to end; the next call starts another one.
+                Err(TmuxError::NoSession { .. }) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_new_session(&self, new: &NewSession<'_>) -> Result<(), TmuxError> {
         // tmux would change the name silently.
         if exact(new.name).is_err() {
             return Err(TmuxError::Failed {
@@ -210,7 +266,59 @@ impl Tmux {
             [only] => call.hidden_arg(as_shell_command(only)?),
             words => words.iter().fold(call, Call::hidden_arg),
         };
-        self.run(call).map(drop)
+        if !new.keep {
+            return self.run(call).map(drop);
+        }
+        // In the same call, so that no program is fast enough to end before it.
+        let exact = format!("{}:", exact(new.name)?);
+        let call = call.then("set-option").hidden_arg("-w").hidden_arg("-t").hidden_arg(exact);
+        self.run(call.hidden_arg("remain-on-exit").hidden_arg("on")).map(drop)
+    }
+
+    /// From now on a session that was started to be kept ends with its program, as sessions do.
+    ///
+    /// # Errors
+    /// No such session, or tmux could not be asked.
+    pub fn let_go(&self, session: &str) -> Result<(), TmuxError> {
+        let exact = format!("{}:", exact(session)?);
+        let call = Call::new("set-option", session).hidden_arg("-w").hidden_arg("-t").hidden_arg(exact);
+        self.run(call.arg("remain-on-exit").hidden_arg("off")).map(drop)
+    }
+
+    /// Which server it is.
+    ///
+    /// # Errors
+    /// No server runs, or tmux could not be asked.
+    pub fn server_facts(&self) -> Result<ServerFacts, TmuxError> {
+        let call = Call::new("display-message", "").arg("-p");
+        let printed = self.run(call.hidden_arg("#{pid} #{socket_path}"))?;
+        let facts = printed.trim_end().split_once(' ').and_then(|(pid, socket)| {
+            let socket = PathBuf::from(socket);
+            Some(ServerFacts { pid: pid.parse().ok()?, socket })
+        });
+        facts.ok_or_else(|| TmuxError::Failed {
+            command: "tmux display-message".into(),
+            message: format!("tmux tells no process and socket of its server, but {printed:?}"),
+        })
+    }
+
+    /// The panes of all sessions; none when no server runs.
+    ///
+    /// # Errors
+    /// tmux could not be asked.
+    pub fn panes(&self) -> Result<Vec<PaneOfSession>, TmuxError> {
+        let call = Call::new("list-panes", "").arg("-a").hidden_arg("-F");
+        let printed = match self.run(call.hidden_arg("#{pane_pid} #{pane_id} #{session_name}")) {
+            Ok(printed) => printed,
+            Err(TmuxError::NoSession { .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let pane = |line: &str| {
+            let mut fields = line.splitn(3, ' ');
+            let (pid, id, session) = (fields.next()?.parse().ok()?, fields.next()?, fields.next()?);
+            Some(PaneOfSession { session: session.to_owned(), id: id.to_owned(), pid })
+        };
+        Ok(printed.lines().filter_map(pane).collect())
     }
 
     /// Ends a session and the programs in it; `false` when there was none.
@@ -336,7 +444,21 @@ impl Tmux {
         call.hidden_arg(PANE_FORMAT)
     }
 
+    /// Runs a call. A server that just ends because its last session has ended, or because it never
+    /// had one, takes nothing with it: the next one is asked then.
     fn run(&self, call: Call<'_>) -> Result<String, TmuxError> {
+        for _ in 0..TRIES {
+            match call.run(self.program(), self.deadline) {
+                Err(TmuxError::Failed { message, .. }) if is_ending(&message) => {
+                    std::thread::sleep(BETWEEN_TRIES);
+                }
+                answer => return answer,
+            }
+        }
+        call.run(self.program(), self.deadline)
+    }
+
+    fn program(&self) -> Command {
         let mut program = Command::new(&self.program);
         // The server is the one that was chosen, whatever terminal we happen to run in.
         program.env_remove("TMUX").env_remove("TMUX_PANE").env_remove("TMUX_TMPDIR");
@@ -354,12 +476,17 @@ impl Tmux {
                 program.arg("-S").arg(path);
             }
         }
-        call.run(program, self.deadline)
+        program
     }
 }
 
 /// What stands between the clients and the screen; no client's line is like it.
 const END_OF_CLIENTS: &str = ".";
+
+/// Whether tmux says that its server ended while it was asked.
+fn is_ending(message: &str) -> bool {
+    message.starts_with("server exited unexpectedly") || message.starts_with("lost server")
+}
 
 fn pane_of(line: &str, target: &Target) -> Result<PaneFacts, TmuxError> {
     PaneFacts::parse(line).ok_or_else(|| TmuxError::NoSession { target: target.name().to_owned() })

@@ -66,6 +66,7 @@ fn a_new_session_has_its_size_environment_directory_and_words() {
         cwd: Some(dir.path()),
         environment: &environment,
         command: &command,
+        keep: false,
     })
     .expect("started");
     let target = Target::Session("n".into());

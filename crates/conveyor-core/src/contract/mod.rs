@@ -5,4 +5,10 @@
 //! count one by one.
 
 pub mod acknowledgements;
+pub mod config;
+pub mod criteria;
 pub mod handoffs;
+pub mod permission;
+pub mod plan;
+pub mod questions;
+pub mod recipes;

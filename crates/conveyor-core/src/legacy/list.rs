@@ -38,6 +38,14 @@ pub fn list(place: &mut Place) -> Result<Vec<Listed>> {
     directories.into_iter().map(|directory| listed(place, &directory)).collect()
 }
 
+/// The names of the directories of the state root that have a configuration, in byte order.
+///
+/// # Errors
+/// A state root that cannot be read.
+pub(crate) fn worker_directories(root: &Path) -> Result<Vec<String>> {
+    directories(root, |directory| directory.join("config.json").exists())
+}
+
 fn listed(place: &mut Place, directory: &str) -> Result<Listed> {
     let config = files::read_object(&Config::path(place.root(), directory))?.map(Config::from_object);
     let name = config.as_ref().and_then(|config| config.text("name")).unwrap_or(directory).to_owned();

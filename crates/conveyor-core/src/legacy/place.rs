@@ -7,6 +7,9 @@ use conveyor_agents::tmux::Tmux;
 use conveyor_model::Timestamp;
 use conveyor_store::{Access, Db, Location, OpenOptions, StoreError, Tx};
 
+use serde_json::{Map, Value};
+
+use super::append_event;
 use crate::{Cx, Result};
 
 /// A state root and what belongs to it.
@@ -41,6 +44,12 @@ impl Place {
         &self.root
     }
 
+    /// The directory that the user works in.
+    #[must_use]
+    pub fn cwd(&self) -> &Path {
+        &self.cwd
+    }
+
     /// The terminals.
     #[must_use]
     pub fn tmux(&self) -> &Tmux {
@@ -51,6 +60,14 @@ impl Place {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.options.clock.now()
+    }
+
+    /// Appends an event to the log of a worker or session, with its moment and type.
+    pub(crate) fn log(&self, name: &str, event_type: &str, mut facts: Value) -> Result<()> {
+        facts["time"] = self.now().to_s_text().into();
+        facts["type"] = event_type.into();
+        let path = self.root.join(name).join("events.jsonl");
+        append_event(&path, facts.as_object().unwrap_or(&Map::new()))
     }
 
     /// The ledger, opened to be written; made or upgraded if need be.

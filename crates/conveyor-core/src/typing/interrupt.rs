@@ -277,7 +277,7 @@ pub fn worker(
         report.followup_sent = Some(followup_error.is_none());
         report.followup_reason = followup_error.as_ref().map(ToString::to_string);
     }
-    nudge::log_event(place, request.name, "interrupt", json!(report))?;
+    place.log(request.name, "interrupt", json!(report))?;
     Ok(Interrupted { report, followup_error })
 }
 

@@ -2,16 +2,16 @@
 
 use conveyor_model::DeliveryStage;
 use conveyor_store::deliveries;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::agent::{Agent, Sources};
 use super::journal::{self, Entry};
 use super::pane::Pane;
 use super::session::{Assessed, Live, assess, outcome_of};
-use super::typist::{Care, Typed, Typist, check_text};
+use super::typist::{Care, Keep, Typed, Typist, check_text};
 use super::verdict::Refusal;
 use super::{Delivery, Guard, NotReady, Sent};
-use crate::legacy::{Place, append_event, tmux_session_of};
+use crate::legacy::{Place, tmux_session_of};
 use crate::terminal::{self, SubjectKind};
 use crate::{Cx, Error, Result};
 
@@ -76,7 +76,11 @@ pub fn by_name(place: &mut Place, request: &Request<'_>) -> Result<Reached> {
     })
 }
 
-fn check(request: &Request<'_>) -> Result<()> {
+/// Refuses a text that cannot be typed, before anything is done.
+///
+/// # Errors
+/// A control character, or nothing but Enter without force.
+pub(crate) fn check(request: &Request<'_>) -> Result<()> {
     let Guard { strict, force, .. } = request.guard;
     if !strict || request.dry_run {
         return Ok(());
@@ -88,6 +92,33 @@ fn check(request: &Request<'_>) -> Result<()> {
         ));
     }
     check_text(request.text)
+}
+
+/// Sends a last text to a session that is about to be ended. Gives what is to be said when it did
+/// not arrive: that a message is refused or unproven is no reason to let an agent go on.
+///
+/// # Errors
+/// A session without a running terminal, a failing tmux or ledger.
+pub(crate) fn last_words(cx: &mut Cx, request: &Request<'_>) -> Result<Option<Error>> {
+    let mut live = Live::find(cx, request.name, request.guard)?;
+    undelivered(send_to(cx, request, &mut live).map(|nudged| nudged.unconfirmed))
+}
+
+/// As [`last_words`], for a legacy worker.
+///
+/// # Errors
+/// A terminal that does not run, a failing tmux.
+pub(crate) fn last_words_to_worker(place: &mut Place, request: &Request<'_>) -> Result<Option<Error>> {
+    let (pane, mut agent) = worker(place, request.name, request.guard);
+    require_worker(&pane, request.name)?;
+    undelivered(tell_worker(&pane, &mut agent, request))
+}
+
+fn undelivered(told: Result<Option<Error>>) -> Result<Option<Error>> {
+    match told {
+        Err(refused @ (Error::TargetNotReady(_) | Error::Unconfirmed { .. })) => Ok(Some(refused)),
+        other => other,
+    }
 }
 
 /// Sends, and records what came of it.
@@ -213,7 +244,11 @@ fn guarded(cx: &mut Cx, request: &Request<'_>, live: &mut Live, sent: &mut Sent)
         return Err(live.not_ready(raced(), state));
     }
     let care = if refusal.is_some() { Care::Forced } else { Care::Guarded };
-    let typed = type_text(live, request.text, mark, care);
+    // Whoever types in spite of a message in flight holds no row that could be lost.
+    let typed = type_text(live, request.text, mark, care, &mut || match &delivery_id {
+        Some(id) => cx.db.write(|tx| deliveries::renew(tx, id, &lease_by)).unwrap_or(false),
+        None => true,
+    });
     if let Some(id) = &delivery_id {
         let outcome = match &typed {
             Ok(typed) => outcome_of(typed),
@@ -227,15 +262,21 @@ fn guarded(cx: &mut Cx, request: &Request<'_>, live: &mut Live, sent: &mut Sent)
     Ok(has_entered(&typed))
 }
 
-fn type_text(live: &mut Live, text: &str, mark: super::agent::Mark, care: Care) -> Result<Typed> {
+fn type_text(
+    live: &mut Live,
+    text: &str,
+    mark: super::agent::Mark,
+    care: Care,
+    keep: Keep<'_>,
+) -> Result<Typed> {
     let Live { session, pane, agent } = live;
     let typist = Typist { pane, buffer: format!("workerctl-session-{}", session.name), text };
     typist.load()?;
-    typist.type_and_prove(agent, mark, care)
+    typist.type_and_prove(agent, mark, care, keep)
 }
 
 fn has_entered(typed: &Typed) -> bool {
-    !matches!(typed, Typed::Unconfirmed { reason: "paste_not_visible" | "state_changed" })
+    !matches!(typed, Typed::Unconfirmed { reason: "paste_not_visible" | "state_changed" | "lease_lost" })
 }
 
 fn raced() -> Refusal {
@@ -293,7 +334,7 @@ fn to_worker(place: &mut Place, request: &Request<'_>) -> Result<Option<Error>> 
     }
     require_worker(&pane, request.name)?;
     let unconfirmed = tell_worker(&pane, &mut agent, request)?;
-    log_event(place, request.name, "nudge", json!({ "message": request.text }))?;
+    place.log(request.name, "nudge", json!({ "message": request.text }))?;
     Ok(unconfirmed)
 }
 
@@ -306,14 +347,6 @@ pub(super) fn tell_worker(pane: &Pane, agent: &mut Agent, request: &Request<'_>)
         }
         _ => None,
     })
-}
-
-/// Appends an event to the log of a legacy worker.
-pub(super) fn log_event(place: &Place, name: &str, kind: &str, mut facts: Value) -> Result<()> {
-    facts["time"] = place.now().to_s_text().into();
-    facts["type"] = kind.into();
-    let path = place.root().join(name).join("events.jsonl");
-    append_event(&path, facts.as_object().unwrap_or(&Map::new()))
 }
 
 /// Types a text into a legacy worker's terminal; `None` when no proof was asked for.
@@ -336,5 +369,5 @@ fn type_to_worker(pane: &Pane, agent: &mut Agent, request: &Request<'_>) -> Resu
     };
     let mark = agent.mark();
     typist.load()?;
-    typist.type_and_prove(agent, mark, care).map(Some)
+    typist.type_and_prove(agent, mark, care, &mut || true).map(Some)
 }

@@ -116,6 +116,8 @@ pub(crate) static ADDITIONS: &[Addition] = &[
     Addition::Column("sessions", text("rollout_digest").null()),
     // Completions up to this event have been routed.
     Addition::Column("sessions", integer("routed_event_id").null()),
+    // Whether the gates of closing hold for a task without being asked for.
+    Addition::Column("manager_configs", integer("enforce_gates").default("0")),
     // The queue in its own order: what can be claimed now, what is put off, whose claim may lapse.
     Addition::Index(
         index("conveyor_commands_ready", "commands", "type, created_at")
@@ -164,8 +166,15 @@ pub(crate) static ADDITIONS: &[Addition] = &[
             .only("json_extract(status_json, '$.notable_pane_pattern') is not null")
             .only_on_postgres("(status_json::json->>'notable_pane_pattern') is not null"),
     ),
+    // What was decided about a task, in order.
+    Addition::Index(index("conveyor_decisions_task", "manager_decisions", "task_id, id")),
     Addition::Index(
         index("conveyor_tasks_name", "tasks", "name, created_at").on_postgres("name, created_at, rowid"),
+    ),
+    // Starts of sessions, among all events.
+    Addition::Index(
+        index("conveyor_spawns", "events", "type, id")
+            .only("type in ('session_spawn_intent', 'session_spawn_thread', 'session_spawn_ended')"),
     ),
     // How agents are reached, what they do, what is on its way to them.
     Addition::Table(&ENDPOINTS),

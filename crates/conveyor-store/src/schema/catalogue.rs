@@ -65,7 +65,9 @@ const OPTIONAL_INDEX: &str = "routed_notifications_consumed_cycle";
 
 /// Every index of a version-24 ledger.
 pub(crate) static INDEXES: &[Index] = &[
+    // A server's index has no room for long texts.
     index("acceptance_criteria_task_source_criterion", "acceptance_criteria", "task_id, source, criterion")
+        .on_postgres("task_id, source, md5(criterion)")
         .unique(),
     index("acceptance_criteria_task_status", "acceptance_criteria", "task_id, status, id"),
     index("agent_observations_task_id", "agent_observations", "task_id, id"),

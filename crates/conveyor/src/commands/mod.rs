@@ -2,6 +2,7 @@
 //! completions, man pages and the reference come from there.
 
 pub mod admin;
+pub mod agents;
 pub mod app_loop;
 pub mod contract;
 pub mod legacy;
@@ -15,6 +16,7 @@ pub mod typing;
 
 use crate::app::App;
 use crate::failure::Failure;
+pub use crate::grammar::Foreign;
 
 /// Every command, in the order of the help.
 pub const COMMANDS: &[CommandSpec] = &[
@@ -25,6 +27,9 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<tasks::finish_task::FinishTask>(),
     spec::<tasks::stop_task::StopTask>(),
     spec::<tasks::reconcile::Reconcile>(),
+    spec::<agents::pair::Pair>(),
+    spec::<agents::start::StartWorker>(),
+    spec::<agents::start::StartManager>(),
     spec::<sessions::register::RegisterWorker>(),
     spec::<sessions::register::RegisterManager>(),
     spec::<sessions::sessions::Sessions>(),
@@ -32,6 +37,11 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<sessions::discover::Discover>(),
     spec::<sessions::ingest::Ingest>(),
     spec::<sessions::tail::Tail>(),
+    spec::<contract::manager_config::ManagerConfig>(),
+    spec::<contract::manager_recipes::ManagerRecipes>(),
+    spec::<contract::manager_permission::ManagerPermission>(),
+    spec::<contract::criteria::Criteria>(),
+    spec::<contract::criteria_plan::CriteriaPlan>(),
     spec::<contract::record_decision::RecordDecision>(),
     spec::<contract::handoff::Handoff>(),
     spec::<contract::acknowledge::WorkerAck>(),
@@ -41,12 +51,16 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<contract::epilogue::Epilogue>(),
     spec::<observe::cycle::Cycle>(),
     spec::<observe::divergences::Divergences>(),
+    spec::<observe::mutation_audit::MutationAudit>(),
     spec::<transcripts::capture::TranscriptCapture>(),
     spec::<transcripts::show::TranscriptShow>(),
     spec::<transcripts::prune::TranscriptPrune>(),
     spec::<terminals::capture::Capture>(),
     spec::<terminals::idle_check::IdleCheck>(),
     spec::<terminals::classify::Classify>(),
+    spec::<terminals::open::Open>(),
+    spec::<terminals::open::OpenWorker>(),
+    spec::<terminals::open::OpenManager>(),
     spec::<typing::session_nudge::SessionNudge>(),
     spec::<typing::session_interrupt::SessionInterrupt>(),
     spec::<typing::nudge::Nudge>(),
@@ -67,8 +81,13 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<legacy::status::Status>(),
     spec::<legacy::update_status::UpdateStatus>(),
     spec::<legacy::events::Events>(),
+    spec::<legacy::start::Start>(),
+    spec::<legacy::stop::Stop>(),
     spec::<legacy::import_compat::ImportCompat>(),
+    spec::<admin::doctor::Doctor>(),
+    spec::<admin::doctor::DoctorSelf>(),
     spec::<admin::db_doctor::DbDoctor>(),
+    spec::<admin::install_skills::InstallSkills>(),
     spec::<admin::completions::Completions>(),
     spec::<admin::man_pages::ManPages>(),
 ];
@@ -78,6 +97,8 @@ pub const COMMANDS: &[CommandSpec] = &[
 pub enum Group {
     /// Tasks and who works on them.
     Tasks,
+    /// Starting agents.
+    Agents,
     /// Registered sessions and what they wrote.
     Sessions,
     /// Rules, criteria, decisions and declarations of a task.
@@ -104,6 +125,7 @@ impl Group {
     /// Every group, in the order of the help.
     pub const ALL: &'static [Self] = &[
         Self::Tasks,
+        Self::Agents,
         Self::Sessions,
         Self::Contract,
         Self::Observing,
@@ -121,6 +143,7 @@ impl Group {
     pub fn title(self) -> &'static str {
         match self {
             Self::Tasks => "Tasks and bindings",
+            Self::Agents => "Starting agents",
             Self::Sessions => "Sessions",
             Self::Contract => "Supervision contract",
             Self::Observing => "Observing a worker",
@@ -147,6 +170,8 @@ pub trait Subcommand: clap::Args {
     const ABOUT: &'static str;
     /// What a newcomer must know, and at least one complete example.
     const HELP: &'static str;
+    /// What it hands on to another program, if it does: then its last positional takes that.
+    const FOREIGN: Option<Foreign> = None;
 
     /// Runs it.
     ///
@@ -167,6 +192,7 @@ pub struct CommandSpec {
     pub about: &'static str,
     /// What a newcomer must know, with an example.
     pub help: &'static str,
+    pub(crate) foreign: Option<Foreign>,
     pub(crate) args: fn(clap::Command) -> clap::Command,
     pub(crate) run: fn(&clap::ArgMatches, &mut App<'_>) -> Result<(), Failure>,
 }
@@ -185,6 +211,7 @@ const fn spec<C: Subcommand>() -> CommandSpec {
         group: C::GROUP,
         about: C::ABOUT,
         help: C::HELP,
+        foreign: C::FOREIGN,
         args: C::augment_args,
         run: |matches, app| {
             let command = C::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string()))?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{World, on_both_engines};
+use crate::harness::{World, on_both_engines, on_sqlite};
 
 pub(crate) fn events(world: &World) -> String {
     let rows = world.column(
@@ -173,5 +173,16 @@ fn of_eight_that_decide_and_hand_off_at_once_none_is_lost() {
         assert_eq!(reasons, ["0", "2", "4", "6"]);
         let summaries = world.column("select summary from worker_handoffs order by summary");
         assert_eq!(summaries, ["1", "3", "5", "7"]);
+    });
+}
+
+#[test]
+fn help_shows_how_it_is_done() {
+    on_sqlite(|world| {
+        for command in ["worker-ack", "manager-ack", "criteria", "manager-config"] {
+            let ran = world.run_plain(&[command, "demo", "--help"]);
+            assert_eq!(ran.code, 0);
+            insta::assert_snapshot!(format!("help_{command}"), ran.stdout);
+        }
     });
 }

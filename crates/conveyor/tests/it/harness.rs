@@ -109,6 +109,11 @@ impl World {
         self.run_with(environment.clone(), &all)
     }
 
+    /// Runs a command with other environment variables, without adding `--path`.
+    pub fn run_bare(&self, environment: &Environment, arguments: &[&str]) -> Ran {
+        self.run_with(environment.clone(), arguments)
+    }
+
     /// Runs a command without adding `--path`.
     pub fn run_plain(&self, arguments: &[&str]) -> Ran {
         self.run_with(self.environment(), arguments)
@@ -175,7 +180,20 @@ impl World {
     pub fn refused_fed(&self, document: &str, arguments: &[&str]) -> String {
         let before = self.dump();
         let ran = self.run_fed(document, arguments);
-        assert_eq!(ran.code, 2, "{arguments:?} was not refused: {}{}", ran.stdout, ran.stderr);
+        self.check_refused(2, &before, &ran, arguments)
+    }
+
+    /// As [`World::refused`], with another exit code, in another environment.
+    #[track_caller]
+    pub fn refused_with(&self, code: u8, environment: &Environment, arguments: &[&str]) -> String {
+        let before = self.dump();
+        let ran = self.run_in(environment, arguments);
+        self.check_refused(code, &before, &ran, arguments)
+    }
+
+    #[track_caller]
+    fn check_refused(&self, code: u8, before: &str, ran: &Ran, arguments: &[&str]) -> String {
+        assert_eq!(ran.code, code, "{arguments:?} was not refused: {}{}", ran.stdout, ran.stderr);
         assert_eq!(ran.stdout, "", "{arguments:?}");
         assert_eq!(ran.stderr.lines().count(), 1, "{arguments:?}: {}", ran.stderr);
         assert_eq!(self.dump(), before, "{arguments:?} wrote something");

@@ -149,18 +149,20 @@ fn a_damaged_ledger_does_not_hide_what_the_files_say() {
     });
 }
 
+/// An environment in which tmux is this script.
+pub fn broken_tmux(world: &World, script: &str) -> Environment {
+    let path = world.dir().join("tmux");
+    let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$2\" && chmod 755 \"$2\"";
+    let made = std::process::Command::new("sh").args(["-c", write, "sh", script]).arg(&path).status();
+    assert!(made.unwrap().success());
+    Environment { tmux: Some(path), ..world.environment() }
+}
+
 #[test]
 fn trouble_with_tmux_is_part_of_the_answer() {
     on_sqlite(|world| {
         worker(world, "a", &json!({}));
-        let tmux = |script: &str| {
-            let path = world.dir().join("tmux");
-            let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$2\" && chmod 755 \"$2\"";
-            let made = std::process::Command::new("sh").args(["-c", write, "sh", script]).arg(&path).status();
-            assert!(made.unwrap().success());
-            Environment { tmux: Some(path), ..world.environment() }
-        };
-        let denied = tmux("echo 'Operation not permitted' >&2; exit 1");
+        let denied = broken_tmux(world, "echo 'Operation not permitted' >&2; exit 1");
         let run = |environment: &Environment, arguments: &[&str]| world.run_in(environment, arguments);
         let status = run(&denied, &["status", "a"]);
         insta::assert_snapshot!("status_denied", status.stdout);

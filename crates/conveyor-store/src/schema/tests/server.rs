@@ -120,6 +120,8 @@ fn every_reference_key_and_index_is_as_described() {
             ),
         );
         let text = text.first().unwrap_or_else(|| panic!("no index {}", index.name)).replace('"', "");
+        // A long text is compared by its digest.
+        let text = text.replace("md5(criterion)", "criterion");
         assert_eq!(text.contains("UNIQUE"), index.unique, "{text}");
         assert!(
             text.contains(&format!(

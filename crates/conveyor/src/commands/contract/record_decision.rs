@@ -1,6 +1,5 @@
 //! `record-decision`: record what a task's manager decided, and why.
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use conveyor_core::decisions::{self, Request};
 use conveyor_model::Decision;
 use conveyor_store::Access;
@@ -17,7 +16,7 @@ pub struct RecordDecision {
     #[arg(value_name = "TASK")]
     task: String,
     /// What was decided
-    #[arg(value_name = "DECISION", value_parser = decision())]
+    #[arg(value_name = "DECISION", value_parser = values::one_of(Decision::TEXTS, Decision::from_text))]
     decision: Decision,
     /// Why
     #[arg(long, value_name = "TEXT", required = true)]
@@ -32,11 +31,6 @@ pub struct RecordDecision {
     _json: JsonAlways,
     #[command(flatten)]
     db: DbPath,
-}
-
-fn decision() -> impl TypedValueParser<Value = Decision> {
-    PossibleValuesParser::new(Decision::TEXTS)
-        .try_map(|text| Decision::from_text(&text).ok_or("is not in the list"))
 }
 
 impl Subcommand for RecordDecision {

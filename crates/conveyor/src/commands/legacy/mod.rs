@@ -3,5 +3,7 @@
 pub mod events;
 pub mod import_compat;
 pub mod list;
+pub mod start;
 pub mod status;
+pub mod stop;
 pub mod update_status;

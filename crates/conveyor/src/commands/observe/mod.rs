@@ -2,3 +2,4 @@
 
 pub mod cycle;
 pub mod divergences;
+pub mod mutation_audit;

@@ -3,3 +3,4 @@
 pub mod capture;
 pub mod classify;
 pub mod idle_check;
+pub mod open;

@@ -1,8 +1,11 @@
 //! Registering sessions: who they are, where their rollouts are, how they are reached.
 
+mod identify;
+
 use std::path::Path;
 
-use conveyor_agents::{processes, rollout};
+use conveyor_agents::processes::{self, DiscoveryError};
+use conveyor_agents::rollout;
 use conveyor_model::Role;
 use conveyor_model::records::Session;
 use conveyor_store::Tx;
@@ -13,6 +16,8 @@ use serde_json::json;
 
 use crate::communication::Communication;
 use crate::{Cx, Error, Result};
+
+pub use identify::{Identified, Sought};
 
 /// The rollout of a session about to be registered, and what it says about the session.
 #[derive(Clone, Debug)]
@@ -63,6 +68,8 @@ pub struct Request<'a> {
     pub codex_app_thread_id: Option<&'a str>,
     /// That thread's title.
     pub codex_app_thread_title: Option<&'a str>,
+    /// How it was identified, if it was: then it can be reached that way.
+    pub identified: Option<&'a Identified>,
 }
 
 /// The reply of [`register`].
@@ -81,6 +88,17 @@ pub struct Registered {
     pub codex_app_thread_title: Option<String>,
     /// How it is reached.
     pub communication: Communication,
+}
+
+/// Refuses the process of a server that many sessions share: it is none of them.
+///
+/// # Errors
+/// It is one.
+pub fn check_pid(pid: i64) -> Result<()> {
+    match processes::shared_server(processes::local().as_ref(), pid) {
+        Some(server) => Err(DiscoveryError::SharedServer { pid, server }.into()),
+        None => Ok(()),
+    }
 }
 
 /// Refuses a name that nobody could refer to.
@@ -104,6 +122,9 @@ pub fn register(cx: &mut Cx, request: &Request<'_>) -> Result<Registered> {
     let ledger = cx.ledger();
     let session = cx.db.write(|tx| {
         let session = insert(tx, request)?;
+        if let Some(identified) = request.identified {
+            identified.record(tx, &session.id)?;
+        }
         let payload = json!({
             "codex_session_id": session.codex_session_id,
             "name": session.name,

@@ -1,0 +1,108 @@
+//! Starting Codex in a terminal by its command line alone, as `start` and, without a server,
+//! `create` do.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use conveyor_agents::codex::Codex;
+use conveyor_agents::tmux::{NewSession, Tmux, TmuxError};
+use conveyor_model::shell::quote;
+
+use crate::Result;
+use crate::spawn::Installation;
+
+/// How long Codex may take to print its help.
+const HELP: Duration = Duration::from_secs(5);
+
+/// What a launched Codex gets from our own surroundings.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// Which Codex.
+    pub installation: &'a Installation,
+    /// The directory of the running program, which the agent is to find on its `PATH`.
+    pub program_dir: Option<&'a Path>,
+}
+
+/// A Codex to be launched.
+pub(super) struct Launch<'a> {
+    pub(super) tmux_session: &'a str,
+    pub(super) cwd: &'a Path,
+    /// Options for Codex.
+    pub(super) arguments: &'a [String],
+    /// The file with its first message.
+    pub(super) prompt: Option<&'a Path>,
+}
+
+/// Launches it.
+///
+/// # Errors
+/// Codex is not installed, or tmux does not start the terminal.
+pub(super) fn launch(tmux: &Tmux, surroundings: &Surroundings<'_>, launch: &Launch<'_>) -> Result<()> {
+    let installation = surroundings.installation;
+    let program = installation.program()?;
+    // Old ones do not know the option; where they do not say so, they are taken for newer ones.
+    let features = Codex::new(program, &installation.home).features(HELP);
+    let keeps_history = features.map_or(true, |features| features.keeps_history);
+    let mut environment = vec![(OsString::from("CODEX_HOME"), installation.home.clone().into_os_string())];
+    if let Some(home) = &installation.user_home {
+        environment.push(("HOME".into(), home.clone().into_os_string()));
+    }
+    let script = script(program, surroundings.program_dir, keeps_history, launch);
+    let command = ["/bin/sh".into(), "-c".into(), script.into()];
+    let new = NewSession {
+        name: launch.tmux_session,
+        cwd: Some(launch.cwd),
+        environment: &environment,
+        command: &command,
+        keep: false,
+    };
+    Ok(tmux.new_session(&new)?)
+}
+
+/// Whether tmux says that the terminal's name was taken meanwhile.
+pub(super) fn is_taken(error: &crate::Error) -> bool {
+    matches!(error, crate::Error::Tmux(TmuxError::SessionExists { .. }))
+}
+
+/// What a shell does to become this Codex.
+fn script(program: &Path, program_dir: Option<&Path>, keeps_history: bool, launch: &Launch<'_>) -> String {
+    let quoted = |path: &Path| quote(&path.to_string_lossy());
+    let mut script = String::new();
+    if let Some(dir) = program_dir {
+        script.push_str(&format!("PATH={}:\"$PATH\"; export PATH; ", quoted(dir)));
+    }
+    script.push_str(&format!("exec {} --cd {}", quoted(program), quoted(launch.cwd)));
+    if keeps_history {
+        script.push_str(" --no-alt-screen");
+    }
+    for argument in launch.arguments {
+        script.push_str(&format!(" {}", quote(argument)));
+    }
+    if let Some(prompt) = launch.prompt {
+        script.push_str(&format!(" \"$(cat {})\"", quoted(prompt)));
+    }
+    script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_every_word_as_it_is() {
+        let arguments = ["-c".to_owned(), "a='b c'".to_owned(), "$HOME".to_owned(), String::new()];
+        let launch = Launch {
+            tmux_session: "s",
+            cwd: Path::new("/srv/my dir"),
+            arguments: &arguments,
+            prompt: Some(Path::new("/x/it's.md")),
+        };
+        assert_eq!(
+            script(Path::new("/opt/codex"), Some(Path::new("/opt/bin")), true, &launch),
+            r#"PATH='/opt/bin':"$PATH"; export PATH; exec '/opt/codex' --cd '/srv/my dir' --no-alt-screen '-c' 'a='"'"'b c'"'"'' '$HOME' '' "$(cat '/x/it'"'"'s.md')""#
+        );
+        let bare = Launch { arguments: &[], prompt: None, ..launch };
+        assert_eq!(script(Path::new("/c"), None, false, &bare), "exec '/c' --cd '/srv/my dir'");
+    }
+}

@@ -1,0 +1,113 @@
+//! Waiting until a started terminal takes messages, and the one question that may be answered on
+//! the way.
+
+use std::time::Duration;
+
+use conveyor_agents::screen::{self, Screen, StartupState};
+use conveyor_agents::tmux::{Extent, PaneFacts, Target, TmuxError};
+
+use super::{Spawn, StartError};
+use crate::{Cx, Result};
+
+/// How often the screen is looked at.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What became of a terminal that was waited for.
+pub(super) enum Waited {
+    /// Its composer is shown.
+    Ready(PaneFacts),
+    /// The time is over; what was seen last.
+    Late(String),
+}
+
+/// A look at a terminal that is starting.
+pub(super) enum Seen {
+    /// The pane, and how far its program has come.
+    Running(Box<PaneFacts>, StartupState, &'static str),
+    /// The program has ended; the last row that it showed.
+    Ended(String),
+}
+
+/// Answers the trust question at most once, and only while the trusting choice is the selected one.
+#[derive(Default)]
+pub(super) struct Trusting {
+    answered: bool,
+}
+
+impl Trusting {
+    /// Gives whether Enter was pressed.
+    fn answer(&mut self, cx: &Cx, target: &Target, visible: &str) -> Result<bool> {
+        if self.answered || !screen::trusts_on_enter(visible) {
+            return Ok(false);
+        }
+        self.answered = true;
+        cx.tmux.send_keys(target, &["Enter"]).map_err(StartError::Tmux)?;
+        Ok(true)
+    }
+}
+
+/// Looks at the terminal once; answers the trust question if that is allowed.
+pub(super) fn look(cx: &Cx, spawn: &Spawn<'_>, trusting: &mut Trusting) -> Result<Seen> {
+    let target = Target::Session(spawn.tmux_session.clone());
+    // When a program ends, tmux moves its screen up by a row to say so.
+    let extent = Extent { history_lines: 2, attributes: false };
+    let look = match cx.tmux.look(&target, extent) {
+        Ok(look) => look,
+        Err(TmuxError::NoSession { .. }) => return Ok(Seen::Ended(String::new())),
+        Err(error) => return Err(StartError::Tmux(error).into()),
+    };
+    if look.pane.dead {
+        return Ok(Seen::Ended(last_words(&Screen::parse(&look.text).text())));
+    }
+    let visible = Screen::parse(screen::visible(&look.text, look.pane.height)).text();
+    let startup = screen::startup(&visible);
+    if startup.state == StartupState::NeedsTrust {
+        if !spawn.request.startup.accept_trust {
+            return Err(StartError::NotTrusted(spawn.request.cwd.to_owned()).into());
+        }
+        trusting.answer(cx, &target, &visible)?;
+    }
+    Ok(Seen::Running(Box::new(look.pane), startup.state, startup.reason))
+}
+
+/// Waits until the composer is shown.
+pub(super) fn until_ready(cx: &Cx, spawn: &Spawn<'_>) -> Result<Waited> {
+    let mut trusting = Trusting::default();
+    loop {
+        let seen = match look(cx, spawn, &mut trusting)? {
+            Seen::Ended(last) => return Err(died(cx, spawn, last)),
+            Seen::Running(pane, StartupState::Ready, _) => return Ok(Waited::Ready(*pane)),
+            Seen::Running(_, _, reason) => reason,
+        };
+        if spawn.is_over() {
+            return Ok(Waited::Late(seen.to_owned()));
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The refusal of a program that has ended; nothing is left of its terminal.
+pub(super) fn died(cx: &Cx, spawn: &Spawn<'_>, last: String) -> crate::Error {
+    // A pane without a program is of no use to anybody.
+    let _ = cx.tmux.kill_session(&spawn.tmux_session);
+    StartError::Died { session: spawn.tmux_session.clone(), last }.into()
+}
+
+/// The last row with text but for tmux's own note that the pane is dead.
+fn last_words(visible: &str) -> String {
+    let rows =
+        visible.lines().map(str::trim).filter(|row| !row.is_empty() && !row.starts_with("Pane is dead"));
+    rows.last().unwrap_or_default().chars().take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_are_the_programs_own() {
+        let screen = "one\n  Error: no rollout found  \n\n\nPane is dead (status 1, Sun Nov 29)\n";
+        assert_eq!(last_words(screen), "Error: no rollout found");
+        assert_eq!(last_words("\n\n"), "");
+    }
+}

@@ -1,0 +1,60 @@
+//! `stop`: end the terminal of a worker or session.
+
+use std::io::Write;
+
+use conveyor_core::Error;
+use conveyor_core::terminal::{self, StopRequest};
+
+use crate::app::App;
+use crate::commands::typing::GuardMode;
+use crate::commands::{DbPath, Group, Subcommand};
+use crate::failure::Failure;
+
+/// Arguments of `stop`.
+#[derive(clap::Args)]
+pub struct Stop {
+    /// The worker of the state root, or the session
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Tell it this first
+    #[arg(long, value_name = "TEXT")]
+    message: Option<String>,
+    #[command(flatten)]
+    guard: GuardMode,
+    #[command(flatten)]
+    db: DbPath,
+}
+
+impl Subcommand for Stop {
+    const NAME: &'static str = "stop";
+    const GROUP: Group = Group::Legacy;
+    const ABOUT: &'static str = "End the terminal of a worker or session";
+    const HELP: &'static str = "\
+A turn that runs is ended first, and then the tmux session. A registered session is gone afterwards; its binding
+stays: tasks are closed with finish-task or stop-task. The message needs the proofs that every message needs; where
+they are missing, one line on standard error says so, and the terminal is ended all the same.
+
+Example:
+  conveyor stop worker-1 --message 'Push what you have, we stop here' --path ./ledger.db";
+
+    fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
+        let guard = self.guard.guard(app)?;
+        let mut place = app.place(&self.db)?;
+        let request = StopRequest { name: &self.name, message: self.message.as_deref(), guard };
+        let stopped = terminal::stop(&mut place, &request)?;
+        if let Some(error) = &stopped.unsaid {
+            let what = match error {
+                Error::TargetNotReady(_) => "the message was not sent",
+                _ => "the message may not have arrived",
+            };
+            let warning = format!("{what}: {error}");
+            // Nobody is left to warn when standard error is gone.
+            let _ = writeln!(app.host.stderr, "{}", crate::out::printable(&warning));
+        }
+        let line = match stopped.killed {
+            true => format!("stopped {}", self.name),
+            false => format!("{} was not running", self.name),
+        };
+        app.out().line(&line)
+    }
+}

@@ -1,0 +1,16 @@
+//! The program with real parts: real tmux, the real Codex binary, a scripted model.
+//!
+//! One home and one server for the whole binary; tests keep apart by their directories, ledgers and
+//! tmux servers. Own homes only where a server is killed or meets a new home.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helper functions too"
+)]
+
+mod deaths;
+mod stage;
+mod starting;
+mod supervised;
