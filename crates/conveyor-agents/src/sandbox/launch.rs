@@ -1,6 +1,6 @@
 //! Our own executable as the launcher of a sandboxed program.
 //!
-//! It is started as `conveyor @sandbox STAGE` and reads what to do from the beginning of its standard
+//! It is started with the arguments `@sandbox` and a stage, and reads what to do from the beginning of its standard
 //! input, so that the rest of it is left for the program. Before the program starts, one line on
 //! standard output says whether it will: `ready`, or `failed: ` and why.
 
