@@ -22,11 +22,14 @@ fn ready(world: &World) {
 
 /// Has the turn reviewed by a shell script.
 fn review(world: &World, environment: Environment, options: &[&str], script: &str) -> Ran {
+    review_on(world, &world.ledger(), environment, options, script)
+}
+
+fn review_on(world: &World, ledger: &str, environment: Environment, options: &[&str], script: &str) -> Ran {
     let file = world.dir().join("reviewer.sh");
     std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
-    let ledger = world.ledger();
-    let mut words = vec!["continuation-reviewer", "demo", "--path", &ledger, "--correlation-id", "k"];
+    let mut words = vec!["continuation-reviewer", "demo", "--path", ledger, "--correlation-id", "k"];
     words.extend(["--reviewer-session-id", "r1", "--manager-session-id", "m1"]);
     words.extend(options);
     words.extend(["--reviewer-command", "--", "./reviewer.sh", "--path", "-x"]);
@@ -296,6 +299,107 @@ fn nobody_waits_for_the_ledger_while_a_reviewer_runs() {
             assert_eq!(found["worker_continuation_id"], 1);
         });
     });
+}
+
+#[test]
+fn a_verdict_outlives_the_connection_that_it_was_asked_for_on() {
+    on_both_engines(|world| {
+        if world.is_sqlite() {
+            return;
+        }
+        ready(world);
+        let free = world.dir().join("free");
+        std::fs::create_dir(&free).unwrap();
+        let mark = free.join("runs");
+        let script = format!("touch {0}; while [ -e {0} ]; do sleep 0.01; done; {GOOD}", mark.display());
+        let ledger = format!("{}&application_name=reviewer_{}", world.ledger(), std::process::id());
+        std::thread::scope(|scope| {
+            let reviewer = scope.spawn(|| review_on(world, &ledger, world.environment(), &[], &script));
+            conveyor_testkit::wait::until(Duration::from_secs(10), "the reviewer", || mark.exists());
+            let ended = world.scalar(&format!(
+                "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'reviewer_{}'",
+                std::process::id()
+            ));
+            assert_eq!(ended, "1");
+            std::fs::remove_file(&mark).unwrap();
+            let ran = reviewer.join().unwrap();
+            assert_eq!(ran.json()["verdict"], "proceed");
+            assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+            assert!(ran.stderr.starts_with("warning: "), "{}", ran.stderr);
+        });
+        assert_eq!(world.scalar("select count(*) from continuation_reviews"), "1");
+    });
+}
+
+#[test]
+fn a_reviewer_does_not_outlive_conveyor() {
+    let world = &World::on_sqlite();
+    ready(world);
+    let free = world.dir().join("free");
+    std::fs::create_dir(&free).unwrap();
+    for engine in Engine::of_system() {
+        let trace = free.join(engine.as_str());
+        let script = format!("setsid sh -c 'while :; do date >> {}; sleep 0.02; done'", trace.display());
+        let file = world.dir().join("reviewer.sh");
+        std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+        let mut conveyor = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "reviewer::conveyor_that_is_killed", "--ignored"])
+            .env("CONVEYOR_TEST_REVIEW", world.dir())
+            .env("CONVEYOR_TEST_SANDBOX", engine.as_str())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let size = || std::fs::metadata(&trace).map_or(0, |found| found.len());
+        let ended = std::cell::Cell::new(false);
+        conveyor_testkit::wait::until(Duration::from_secs(20), "the reviewer", || {
+            ended.set(conveyor.try_wait().unwrap().is_some());
+            size() > 0 || ended.get()
+        });
+        if ended.get() && size() == 0 {
+            eprintln!("SKIPPED {}, which cannot be set up", engine.as_str());
+            continue;
+        }
+        conveyor.kill().unwrap();
+        conveyor.wait().unwrap();
+        let quiet = || {
+            let then = size();
+            std::thread::sleep(Duration::from_millis(150));
+            size() == then
+        };
+        conveyor_testkit::wait::until(Duration::from_secs(10), "the reviewer's end", quiet);
+    }
+}
+
+/// Not a test of its own: the process that [`a_reviewer_does_not_outlive_conveyor`] kills.
+#[test]
+#[ignore = "it is killed by another test"]
+#[allow(clippy::disallowed_methods, reason = "how the other test tells it what to do")]
+fn conveyor_that_is_killed() {
+    let Ok(place) = std::env::var("CONVEYOR_TEST_REVIEW") else { return };
+    let wanted = std::env::var("CONVEYOR_TEST_SANDBOX").unwrap();
+    let engine = Engine::of_system().iter().find(|engine| engine.as_str() == wanted).unwrap();
+    let world = World::on_sqlite();
+    let environment = Environment { sandboxes: Some(vec![*engine]), ..world.environment() };
+    let ledger = format!("{place}/ledger.db");
+    let reviewer = format!("{place}/reviewer.sh");
+    world.run_with(
+        environment,
+        &[
+            "continuation-reviewer",
+            "demo",
+            "--path",
+            &ledger,
+            "--correlation-id",
+            "k",
+            "--reviewer-session-id",
+            "r1",
+            "--manager-session-id",
+            "m1",
+            "--reviewer-command",
+            &reviewer,
+        ],
+    );
 }
 
 #[test]
