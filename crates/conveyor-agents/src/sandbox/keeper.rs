@@ -1,7 +1,7 @@
 //! The process that keeps watch: it ends everything that came of the program when that has ended,
 //! when time is up, or when whoever asked for it is gone or wants it to end.
 
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,7 +35,6 @@ pub(super) fn keep(instructions: &Instructions) -> Result<u8, String> {
     let mut child = Command::new(program)
         .args(arguments)
         .current_dir(&instructions.directory)
-        .process_group(0)
         .spawn()
         .map_err(|error| format!("{program} {}", super::launch::not_started(&error)))?;
     let deadline = Instant::now() + Duration::from_millis(instructions.timeout_ms);
@@ -57,8 +56,8 @@ fn watch(child: &mut Child, deadline: Instant, stop: &AtomicBool) -> std::io::Re
             return Ok(Some(status));
         }
         if Instant::now() >= deadline || stop.load(Ordering::SeqCst) {
-            // It is not reaped yet, so that the id of its group is still its own. If it has ended in this
-            // moment, there may be nothing to end.
+            // It leads a group of its own, as the first of its session, and is not reaped yet, so that the
+            // group's id is still its own. If it has ended in this moment, there may be nothing to end.
             if let Ok(Some(group)) = i32::try_from(child.id()).map(Pid::from_raw) {
                 let _ = kill_process_group(group, Signal::KILL);
             }

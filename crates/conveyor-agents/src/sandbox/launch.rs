@@ -117,6 +117,10 @@ pub fn main(stage: &str) -> u8 {
 }
 
 fn run(stage: Stage, instructions: &Instructions) -> u8 {
+    if matches!(stage, Stage::Landlock | Stage::Unshare | Stage::Enter) {
+        // Away from the terminal that we were started in. bubblewrap has done it already.
+        let _ = rustix::process::setsid();
+    }
     match stage {
         Stage::Keep => keeper::keep(instructions).unwrap_or_else(|error| refuse(&error)),
         Stage::Landlock | Stage::Enter => {

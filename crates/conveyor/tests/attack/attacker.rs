@@ -285,6 +285,15 @@ impl Attacker<'_> {
     }
 
     fn kernel(&mut self) {
+        self.attempt("terminal: open the one that Conveyor was started in", |_| {
+            OpenOptions::new().write(true).open("/dev/tty")?;
+            Ok(Some("opened".into()))
+        });
+        self.program(
+            "terminal: push a key into it",
+            "perl",
+            &["-e", "my $got = 0; for (glob '/dev/pts/[0-9]*') { open(T, '+<', $_) && ioctl(T, 0x5412, 'x') && $got++ } exit($got ? 0 : 1)"],
+        );
         let secret = self.plan.files[0].1.to_str().unwrap().to_owned();
         let root = self.plan.state_root.to_str().unwrap().to_owned();
         self.program(
