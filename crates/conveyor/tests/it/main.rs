@@ -13,6 +13,7 @@ mod app_loop;
 mod app_wakeup;
 mod bind;
 mod codex_review;
+mod create;
 mod criteria;
 mod cycle;
 mod db_doctor;

@@ -1,5 +1,6 @@
 //! Workers in directories of the state root.
 
+pub mod create;
 pub mod events;
 pub mod import_compat;
 pub mod list;
