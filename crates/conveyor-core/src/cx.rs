@@ -6,6 +6,8 @@ use conveyor_agents::tmux::Tmux;
 use conveyor_model::{Clock, Ids, Timestamp};
 use conveyor_store::Db;
 
+use crate::Result;
+
 /// What an operation may reach. Built once, by the program or by a test.
 pub struct Cx {
     /// The ledger.
@@ -19,6 +21,15 @@ pub struct Cx {
 }
 
 impl Cx {
+    /// The same for a thread of its own, with a connection of its own.
+    ///
+    /// # Errors
+    /// The ledger cannot be opened.
+    pub fn another(&self) -> Result<Self> {
+        let Self { cwd, parent_pid, tmux, .. } = self;
+        Ok(Self { db: self.db.another()?, cwd: cwd.clone(), parent_pid: *parent_pid, tmux: tmux.clone() })
+    }
+
     /// The ledger's place as generated commands name it: absolute path, or URL without password.
     #[must_use]
     pub fn ledger(&self) -> String {

@@ -55,7 +55,7 @@ pub(crate) fn stop(cx: &Cx, terminal: &Context) -> Result<bool> {
         Owner::Session(thread) => thread.as_ref(),
         Owner::LegacyWorker(_) | Owner::LegacyManager => None,
     };
-    end(&cx.cwd, &cx.tmux, &Agent { name: &terminal.side.name, thread, tmux_session: session })
+    end(&cx.cwd, &terminal.tmux, &Agent { name: &terminal.side.name, thread, tmux_session: session })
 }
 
 /// An agent that is to be ended.

@@ -294,6 +294,46 @@ pub fn claimable(
     Ok(found)
 }
 
+/// The command of this id, if it can still be claimed, due or not.
+///
+/// # Errors
+/// A failing statement.
+pub fn unclaimed(tx: &mut Tx<'_>, id: &str) -> Result<Option<Claimable>, StoreError> {
+    tx.first(
+        &format!(
+            "select {CLAIMABLE} from commands where id = $1 and state = 'pending' and attempts < max_attempts"
+        ),
+        params![id],
+        claimable_row,
+    )
+}
+
+/// A claimed command with its running attempt, if that is the one of this id.
+///
+/// # Errors
+/// A failing statement.
+pub fn claimed(tx: &mut Tx<'_>, id: &str, attempt_id: i64) -> Result<Option<(Claimable, Claim)>, StoreError> {
+    let command = tx.first(
+        &format!("select {CLAIMABLE} from commands where id = $1 and state = 'attempted'"),
+        params![id],
+        claimable_row,
+    )?;
+    let claim = tx.first(
+        "select a.correlation_id, coalesce(c.claim_expires_at, ''), c.attempts from command_attempts a \
+         join commands c on c.id = a.command_id where a.id = $1 and a.state = 'running'",
+        params![attempt_id],
+        |row| {
+            Ok(Claim {
+                attempt_id,
+                correlation_id: row.text(0)?,
+                claim_expires_at: row.text(1)?,
+                attempts: row.int(2)?,
+            })
+        },
+    )?;
+    Ok(command.zip(claim))
+}
+
 /// Pending commands of a task that go to the same side and stand before `command` in the queue,
 /// but were put off: they go first when that side can be reached again.
 ///
@@ -387,6 +427,62 @@ pub fn claim(
     Ok(Some(Claim { attempt_id, correlation_id, claim_expires_at, attempts }))
 }
 
+/// Records, before its first byte, that an attempt has an effect outside.
+///
+/// # Errors
+/// A failing statement.
+pub fn begin_effect(tx: &mut Tx<'_>, attempt_id: i64) -> Result<(), StoreError> {
+    tx.execute(
+        "update command_attempts set side_effect_started = 1 where id = $1 and state = 'running'",
+        params![attempt_id],
+    )?;
+    Ok(())
+}
+
+/// Holds a claim for longer while its attempt runs, because what became of its effect is still to
+/// be found out.
+///
+/// # Errors
+/// A failing statement.
+pub fn renew(tx: &mut Tx<'_>, id: &str, seconds: i64) -> Result<(), StoreError> {
+    tx.execute(
+        "update commands set claim_expires_at = conveyor_after($2) where id = $1 and state = 'attempted'",
+        params![id, seconds],
+    )?;
+    Ok(())
+}
+
+/// Takes a claim back whose effect proved not to have begun after all: as a lapse, it is no attempt.
+/// The command can be claimed again in `seconds`.
+///
+/// # Errors
+/// A failing statement.
+pub fn withdraw(
+    tx: &mut Tx<'_>,
+    id: &str,
+    attempt_id: i64,
+    seconds: i64,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let now = tx.now()?;
+    let until = now.plus_millis(seconds * 1000).to_ms_text();
+    let ended = tx.execute(
+        "update command_attempts set state = 'abandoned', finished_at = $2, error = $3, side_effect_started = 0 \
+         where id = $1 and state = 'running'",
+        params![attempt_id, now.to_ms_text(), reason],
+    )?;
+    if ended > 0 {
+        tx.execute(
+            "update commands set state = 'pending', updated_at = $2, available_at = $3, parked_reason = $4, \
+             claimed_by = null, claimed_at = null, claim_expires_at = null, error = null, \
+             attempts = case when attempts < 1 then 0 else attempts - 1 end, lapses = lapses + 1 \
+             where id = $1 and state = 'attempted'",
+            params![id, now.to_ms_text(), until, reason],
+        )?;
+    }
+    Ok(())
+}
+
 /// How an attempt ended.
 pub struct Outcome<'a> {
     /// Succeeded, failed or blocked; the command takes the same state.
@@ -395,6 +491,8 @@ pub struct Outcome<'a> {
     pub result: &'a Value,
     /// The text of the failure.
     pub error: Option<&'a str>,
+    /// Whether its effect outside is known to be complete.
+    pub completed: bool,
 }
 
 /// Finishes a running attempt and its command. `false`, and nothing changed, when the attempt is
@@ -411,9 +509,16 @@ pub fn finish(
     let now = tx.now()?.to_ms_text();
     let result = json::compact(outcome.result);
     let finished = tx.execute(
-        "update command_attempts set state = $2, finished_at = $3, result_json = $4, error = $5 \
-         where id = $1 and state = 'running'",
-        params![attempt_id, outcome.state.as_str(), &now, &result, outcome.error],
+        "update command_attempts set state = $2, finished_at = $3, result_json = $4, error = $5, \
+         side_effect_completed = $6 where id = $1 and state = 'running'",
+        params![
+            attempt_id,
+            outcome.state.as_str(),
+            &now,
+            &result,
+            outcome.error,
+            i64::from(outcome.completed)
+        ],
     )?;
     if finished == 0 {
         return Ok(false);
@@ -442,7 +547,8 @@ pub struct Lapsed {
     pub attempt: Option<(i64, bool)>,
 }
 
-/// The first `limit` claims of these types that have lapsed, oldest lapse first.
+/// The first `limit` claims of these types that have lapsed, oldest lapse first; without those of
+/// typed messages whose fate is open: that is found out first.
 ///
 /// # Errors
 /// A failing statement.
@@ -456,7 +562,8 @@ pub fn lapsed(tx: &mut Tx<'_>, types: &[CommandType], limit: usize) -> Result<Ve
             "select id, type, task_id, correlation_id, lapses from commands {{by_claimed}} \
              where state = 'attempted' and claim_expires_at is not null and claim_expires_at <= $1 \
              and conveyor_ms(claim_expires_at) <= $2 and type in ({}) \
-             order by claim_expires_at, created_at, rowid limit $3",
+             and not exists (select 1 from deliveries d where d.command_id = commands.id \
+             and d.stage in ('sending', 'accepted', 'unknown')) order by claim_expires_at, created_at, rowid limit $3",
             quoted(types)
         ),
         params![now.to_s_text(), now.as_millis(), limit as i64],

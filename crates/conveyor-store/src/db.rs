@@ -79,6 +79,14 @@ impl Db {
         Ok(())
     }
 
+    /// A further connection to the same ledger, for a thread of its own.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn another(&self) -> Result<Self, StoreError> {
+        Self::open(&self.location, self.access, self.options.clone())
+    }
+
     /// Which engine this is.
     #[must_use]
     pub fn engine(&self) -> Engine {

@@ -6,8 +6,12 @@ use serde_json::{Value, json};
 
 use crate::{Row, StoreError, Tx, params};
 
-/// How long whoever sends a message holds it. Longer than typing and its proof take.
+/// How long whoever sends a message holds it, unless it is renewed: longer than any one step of
+/// typing and of its proof takes.
 const LEASE_SECONDS: i64 = 30;
+
+/// After so long the fate of a message that was not proven is looked for.
+const FIRST_CHECK_MILLIS: i64 = 1000;
 
 /// A message about to be typed.
 #[derive(Clone, Debug)]
@@ -72,11 +76,80 @@ pub fn begin_typing(tx: &mut Tx<'_>, new: &NewDelivery<'_>) -> Result<Option<Str
     Ok((inserted > 0).then_some(id))
 }
 
+/// What is known once a parked message is about to be typed.
+#[derive(Clone, Debug)]
+pub struct Start<'a> {
+    /// The notification it carries.
+    pub notification_id: i64,
+    /// The attempt at its command.
+    pub attempt_id: Option<i64>,
+    /// Which process or thread it is meant for.
+    pub incarnation: &'a str,
+    /// Digest of the exact text.
+    pub body_sha256: &'a str,
+    /// Its length.
+    pub body_bytes: usize,
+    /// Facts that a later look-up needs: a JSON object.
+    pub external: Value,
+    /// Who sends it.
+    pub lease_by: &'a str,
+}
+
+/// Moves a parked message on to `sending`, before its first byte. `false` when it is not parked any
+/// more.
+///
+/// # Errors
+/// [`StoreError::Unique`] when another message to the receiver is in flight; a failing statement.
+pub fn start_typing(tx: &mut Tx<'_>, id: &str, start: &Start<'_>) -> Result<bool, StoreError> {
+    let now = tx.now()?.to_ms_text();
+    let changed = tx.execute(
+        "update deliveries set stage = 'sending', adapter = $2, mode = 'typed', reason = null, error = null, \
+         notification_id = $3, attempt_id = $4, incarnation = $5, body_sha256 = $6, body_bytes = $7, \
+         external_json = $8, lease_by = $9, lease_expires_at = conveyor_after($10), next_check_at = null, \
+         not_before = null, updated_at = $11 where id = $1 and stage = 'parked'",
+        params![
+            id,
+            Adapter::Tmux.as_str(),
+            start.notification_id,
+            start.attempt_id,
+            start.incarnation,
+            start.body_sha256,
+            i64::try_from(start.body_bytes).unwrap_or(i64::MAX),
+            json::compact(&start.external),
+            start.lease_by,
+            LEASE_SECONDS,
+            now,
+        ],
+    )?;
+    Ok(changed > 0)
+}
+
+/// Holds a message that is being sent for longer. `false` when it is no longer the sender's: then
+/// not one further key may be pressed.
+///
+/// # Errors
+/// A failing statement.
+pub fn renew(tx: &mut Tx<'_>, id: &str, lease_by: &str) -> Result<bool, StoreError> {
+    let now = tx.now()?.as_millis();
+    let changed = tx.execute(
+        "update deliveries set lease_expires_at = conveyor_after($3) where id = $1 and lease_by = $2 \
+         and stage = 'sending' and conveyor_ms(lease_expires_at) > $4",
+        params![id, lease_by, LEASE_SECONDS, now],
+    )?;
+    Ok(changed > 0)
+}
+
 /// A message whose fate is open.
 #[derive(Clone, Debug)]
 pub struct InFlight {
     /// The delivery.
     pub id: String,
+    /// The id under which the receiver may know it.
+    pub client_message_id: String,
+    /// When it was begun or last settled, in milliseconds since 1970.
+    pub begun_ms: i64,
+    /// The attempt at its command.
+    pub attempt_id: Option<i64>,
     /// Sending, accepted or unknown.
     pub stage: DeliveryStage,
     /// What a look-up needs.
@@ -87,14 +160,25 @@ pub struct InFlight {
     pub command_id: Option<String>,
     /// The notification it carries.
     pub notification_id: Option<i64>,
+    /// Whether a command waits for its fate, or a notification of no command.
+    pub is_awaited: bool,
+    /// Whether the claim of who waits has lapsed.
+    pub claim_lapsed: bool,
 }
 
-const IN_FLIGHT: &str = "select id, stage, external_json, \
-                         coalesce(conveyor_ms(lease_expires_at), 0), command_id, notification_id \
-                         from deliveries where stage in ('sending', 'accepted', 'unknown')";
+const IN_FLIGHT: &str = "select d.id, d.stage, d.external_json, coalesce(conveyor_ms(d.lease_expires_at), 0), \
+                         d.command_id, d.notification_id, d.client_message_id, conveyor_ms(d.updated_at), \
+                         d.attempt_id, \
+                         case when c.state = 'attempted' then coalesce(conveyor_ms(c.claim_expires_at), 0) \
+                         when d.command_id is null and n.state = 'pending' \
+                         then coalesce(conveyor_ms(n.claim_expires_at), 0) end \
+                         from deliveries d left join commands c on c.id = d.command_id \
+                         left join routed_notifications n on n.id = d.notification_id \
+                         where d.stage in ('sending', 'accepted', 'unknown')";
 
 fn in_flight_row(row: &Row<'_>, now: i64) -> Result<InFlight, StoreError> {
     let stage = DeliveryStage::from_text(&row.text(1)?);
+    let claim = row.opt_int(9)?;
     Ok(InFlight {
         id: row.text(0)?,
         stage: stage.ok_or(StoreError::Type { column: 1, expected: "delivery stage" })?,
@@ -102,6 +186,11 @@ fn in_flight_row(row: &Row<'_>, now: i64) -> Result<InFlight, StoreError> {
         lapsed: row.int(3)? <= now,
         command_id: row.opt_text(4)?,
         notification_id: row.opt_int(5)?,
+        client_message_id: row.text(6)?,
+        begun_ms: row.int(7)?,
+        attempt_id: row.opt_int(8)?,
+        is_awaited: claim.is_some(),
+        claim_lapsed: claim.is_none_or(|until| until <= now),
     })
 }
 
@@ -111,7 +200,56 @@ fn in_flight_row(row: &Row<'_>, now: i64) -> Result<InFlight, StoreError> {
 /// A failing statement.
 pub fn in_flight_to(tx: &mut Tx<'_>, session_id: &str) -> Result<Option<InFlight>, StoreError> {
     let now = tx.now()?.as_millis();
-    tx.first(&format!("{IN_FLIGHT} and session_id = $1"), params![session_id], |row| in_flight_row(row, now))
+    tx.first(&format!("{IN_FLIGHT} and d.session_id = $1"), params![session_id], |row| {
+        in_flight_row(row, now)
+    })
+}
+
+/// Receivers of messages for which a command or notification waits and after whose fate somebody
+/// must look now: nobody sends them any more, and nothing is known yet.
+///
+/// # Errors
+/// A failing statement.
+pub fn unsettled_receivers(tx: &mut Tx<'_>, limit: usize) -> Result<Vec<String>, StoreError> {
+    let now = tx.now()?.as_millis();
+    tx.all(
+        &format!(
+            "select session_id from deliveries where stage in ('sending', 'unknown') \
+             and (command_id is not null or notification_id is not null) \
+             and conveyor_ms(coalesce(next_check_at, lease_expires_at)) <= {now} \
+             order by stage, next_check_at limit $1"
+        ),
+        params![limit as i64],
+        |row| row.text(0),
+    )
+}
+
+/// Has the fate of the message to a session looked for now, if it is unknown: the session's record has
+/// grown.
+///
+/// # Errors
+/// A failing statement.
+pub fn look_now(tx: &mut Tx<'_>, session_id: &str) -> Result<(), StoreError> {
+    let now = tx.now()?.to_ms_text();
+    tx.execute(
+        "update deliveries set next_check_at = $2 where session_id = $1 and stage = 'unknown'",
+        params![session_id, now],
+    )?;
+    Ok(())
+}
+
+/// Looks after a message's fate again later. A message whose sender is gone is unknown from now on.
+///
+/// # Errors
+/// A failing statement.
+pub fn look_again(tx: &mut Tx<'_>, id: &str, stage: DeliveryStage, seconds: i64) -> Result<bool, StoreError> {
+    let check = tx.now()?.plus_millis(seconds * 1000).to_ms_text();
+    let changed = tx.execute(
+        "update deliveries set stage = 'unknown', next_check_at = $3, lease_by = null, \
+         lease_expires_at = null, reason = coalesce(reason, 'sender_lost') where id = $1 and stage = $2",
+        params![id, stage.as_str(), check],
+    )?;
+    Ok(changed > 0)
 }
 
 /// What became of a message.
@@ -137,12 +275,16 @@ pub fn settle(
     from: DeliveryStage,
     outcome: &Outcome<'_>,
 ) -> Result<bool, StoreError> {
-    let now = tx.now()?.to_ms_text();
+    let moment = tx.now()?;
+    let now = moment.to_ms_text();
     let seen = (outcome.stage == DeliveryStage::Seen).then_some(now.as_str());
+    let is_open = outcome.stage == DeliveryStage::Unknown;
+    let check = is_open.then(|| moment.plus_millis(FIRST_CHECK_MILLIS).to_ms_text());
     let evidence = if outcome.proof.is_null() { json!([]) } else { json!([&outcome.proof]) };
     let changed = tx.execute(
         "update deliveries set stage = $3, reason = $4, error = $5, evidence_json = $6, updated_at = $7, \
-         seen_at = coalesce($8, seen_at), lease_by = null, lease_expires_at = null where id = $1 and stage = $2",
+         seen_at = coalesce($8, seen_at), lease_by = null, lease_expires_at = null, \
+         next_check_at = $9 where id = $1 and stage = $2",
         params![
             id,
             from.as_str(),
@@ -152,6 +294,7 @@ pub fn settle(
             json::compact(&evidence),
             now.as_str(),
             seen,
+            check,
         ],
     )?;
     Ok(changed > 0)

@@ -1,6 +1,6 @@
 //! How sessions can be reached: an address for each way, with what it was last found to be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use conveyor_model::records::Object;
 use conveyor_model::{Adapter, EndpointOrigin, json};
@@ -66,6 +66,27 @@ pub fn sessions_with(tx: &mut Tx<'_>, adapter: Adapter) -> Result<BTreeSet<Strin
         |row| row.text(0),
     )?;
     Ok(ids.into_iter().collect())
+}
+
+/// The sockets of the tmux servers that sessions' terminals are recorded in, by tmux session; none
+/// in a ledger without our tables.
+///
+/// # Errors
+/// A failing statement.
+pub fn tmux_sockets(tx: &mut Tx<'_>) -> Result<BTreeMap<String, String>, StoreError> {
+    if tx.one("select {count_of_endpoint_tables}", &[], |row| row.int(0))? == 0 {
+        return Ok(BTreeMap::new());
+    }
+    let found = tx.all(
+        "select id, address_json, incarnation, origin from session_endpoints \
+         where adapter = $1 and state = 'active' order by id",
+        params![Adapter::Tmux.as_str()],
+        from_row,
+    )?;
+    let place = |endpoint: &Endpoint| {
+        Some((endpoint.text("session")?.to_owned(), endpoint.text("socket_name")?.to_owned()))
+    };
+    Ok(found.iter().filter_map(place).collect())
 }
 
 /// A way to a session about to be recorded.

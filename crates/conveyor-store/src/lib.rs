@@ -33,6 +33,7 @@ pub mod manager_configs;
 pub mod mutations;
 pub mod notifications;
 pub mod observations;
+pub mod parked;
 mod postgres;
 pub mod rollout_marks;
 pub mod runs;

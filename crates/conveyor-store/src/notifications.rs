@@ -122,13 +122,73 @@ pub fn put_off(
     dispatcher_id: &str,
     seconds: i64,
     mode: DeliveryMode,
-    reason: &str,
+    reason: Option<&str>,
 ) -> Result<(), StoreError> {
     let now = tx.now()?.to_ms_text();
     tx.execute(
         "update routed_notifications set claimed_by = $2, claimed_at = $3, claim_expires_at = conveyor_after($4), \
          delivery_mode = $5, error = $6 where id = $1 and state = 'pending'",
         params![id, dispatcher_id, now, seconds, mode.as_str(), reason],
+    )?;
+    Ok(())
+}
+
+/// Records, before its first byte, that a notification is being typed; a completion is held
+/// meanwhile. `false` when it is not pending, or was begun before.
+///
+/// # Errors
+/// A failing statement.
+pub fn begin_push(tx: &mut Tx<'_>, id: i64, holder: Option<(&str, i64)>) -> Result<bool, StoreError> {
+    let now = tx.now()?.to_ms_text();
+    let changed = tx.execute(
+        "update routed_notifications set side_effect_started = 1, delivery_mode = 'push', error = null, \
+         claimed_by = $2, claimed_at = $3 where id = $1 and state = 'pending' and side_effect_started = 0",
+        params![id, holder.map(|(by, _)| by), holder.map(|_| now)],
+    )?;
+    match holder {
+        Some((_, seconds)) if changed > 0 => hold(tx, id, seconds)?,
+        _ => {}
+    }
+    Ok(changed > 0)
+}
+
+/// Holds a pending completion for longer.
+///
+/// # Errors
+/// A failing statement.
+pub fn hold(tx: &mut Tx<'_>, id: i64, seconds: i64) -> Result<(), StoreError> {
+    tx.execute(
+        "update routed_notifications set claim_expires_at = conveyor_after($2) where id = $1 and state = 'pending'",
+        params![id, seconds],
+    )?;
+    Ok(())
+}
+
+/// A typed notification has arrived. `false` when it is not pending any more.
+///
+/// # Errors
+/// A failing statement.
+pub fn pushed(tx: &mut Tx<'_>, id: i64) -> Result<bool, StoreError> {
+    let now = tx.now()?.to_ms_text();
+    let changed = tx.execute(
+        "update routed_notifications set state = 'delivered', delivered_at = $2, side_effect_completed = 1, \
+         error = null where id = $1 and state = 'pending' and side_effect_started = 1",
+        params![id, now],
+    )?;
+    tx.wake_waiters();
+    Ok(changed > 0)
+}
+
+/// A notification that was to be typed was not, because nothing could reach the terminal: it waits
+/// again, with the reason.
+///
+/// # Errors
+/// A failing statement.
+pub fn withdraw_push(tx: &mut Tx<'_>, id: i64, reason: &str) -> Result<(), StoreError> {
+    tx.execute(
+        "update routed_notifications set side_effect_started = 0, error = $2, claimed_by = null, claimed_at = null, \
+         claim_expires_at = null where id = $1 and state = 'pending'",
+        params![id, reason],
     )?;
     Ok(())
 }
@@ -158,6 +218,10 @@ pub struct Waiting {
     pub claimed_by: Option<String>,
     /// Until when it is held.
     pub claim_expires_at: Option<String>,
+    /// When it was made.
+    pub created_at: String,
+    /// Whose turn has ended.
+    pub source_session_id: String,
 }
 
 fn waiting_row(row: &Row<'_>) -> Result<Waiting, StoreError> {
@@ -173,15 +237,38 @@ fn waiting_row(row: &Row<'_>) -> Result<Waiting, StoreError> {
         error: row.opt_text(8)?,
         claimed_by: row.opt_text(9)?,
         claim_expires_at: row.opt_text(10)?,
+        created_at: row.text(11)?,
+        source_session_id: row.text(12)?,
     })
 }
 
-/// Completions of which a push has begun whose claim has lapsed: what became of them is unknown.
+const WAITING: &str = "id, task_id, binding_id, correlation_id, target_session_id, source_event_id, dedupe_key, \
+                       payload_json, error, claimed_by, claim_expires_at, created_at, source_session_id";
+
+/// The completion of this id, while it is pending.
+///
+/// # Errors
+/// A failing statement.
+pub fn pending_completion(tx: &mut Tx<'_>, id: i64) -> Result<Option<Waiting>, StoreError> {
+    tx.first(
+        &format!(
+            "select {WAITING} from routed_notifications where id = $1 and state = 'pending' and command_id is null"
+        ),
+        params![id],
+        waiting_row,
+    )
+}
+
+/// Completions of which a push has begun whose claim has lapsed, without those whose fate is still to
+/// be found out: what became of them is unknown.
 ///
 /// # Errors
 /// A failing statement.
 pub fn half_done_completions(tx: &mut Tx<'_>, limit: usize) -> Result<Vec<Waiting>, StoreError> {
-    completions_in_wait(tx, 1, "claim_expires_at is not null and conveyor_ms(claim_expires_at) <=", limit)
+    let given_up = "not exists (select 1 from deliveries d where d.notification_id = routed_notifications.id \
+                    and d.stage in ('sending', 'accepted', 'unknown')) \
+                    and claim_expires_at is not null and conveyor_ms(claim_expires_at) <=";
+    completions_in_wait(tx, 1, given_up, limit)
 }
 
 /// Completions that wait and that no dispatcher holds now.
@@ -202,9 +289,7 @@ fn completions_in_wait(
     let order = if started == 1 { "claim_expires_at, id" } else { "created_at, id" };
     tx.all(
         &format!(
-            "select id, task_id, binding_id, correlation_id, target_session_id, source_event_id, dedupe_key, \
-             payload_json, error, claimed_by, claim_expires_at from routed_notifications \
-             where state = 'pending' and signal_type = $1 and side_effect_started = $2 and side_effect_completed = 0 \
+            "select {WAITING} from routed_notifications where state = 'pending' and signal_type = $1 and side_effect_started = $2 and side_effect_completed = 0 \
              and {claim_condition} {now} order by {order} limit $3"
         ),
         params![WORKER_TASK_COMPLETE, started, limit as i64],

@@ -1,6 +1,6 @@
 //! What each session was last found to be doing.
 
-use conveyor_model::{Adapter, AgentState, Confidence, json};
+use conveyor_model::{Adapter, AgentState, Confidence, Timestamp, json};
 use serde_json::Value;
 
 use crate::{StoreError, Tx, params};
@@ -52,4 +52,18 @@ pub fn record(tx: &mut Tx<'_>, found: &Found<'_>) -> Result<(), StoreError> {
         ],
     )?;
     Ok(())
+}
+
+/// Since when a session has been in a state, by what was recorded last; `None` when it was found in
+/// another one, or never looked at.
+///
+/// # Errors
+/// A failing statement.
+pub fn since(tx: &mut Tx<'_>, session_id: &str, state: AgentState) -> Result<Option<Timestamp>, StoreError> {
+    let since = tx.first(
+        "select since from session_states where session_id = $1 and state = $2",
+        params![session_id, state.as_str()],
+        |row| row.text(0),
+    )?;
+    Ok(since.as_deref().and_then(Timestamp::parse))
 }

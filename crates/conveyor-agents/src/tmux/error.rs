@@ -87,6 +87,7 @@ fn is_absence(lower: &str) -> bool {
             "no sessions",
             "no current target",
             // A server without sessions ends; it may be about to.
+            "no current target",
             "server exited unexpectedly",
             "lost server",
         ]

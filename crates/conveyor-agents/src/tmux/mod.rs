@@ -210,6 +210,18 @@ impl Tmux {
         }
     }
 
+    /// Whether there is a server at all: without one nothing follows from a session's absence.
+    ///
+    /// # Errors
+    /// tmux could not be asked.
+    pub fn is_running(&self) -> Result<bool, TmuxError> {
+        match self.run(Call::new("list-sessions", "").hidden_arg("-F").hidden_arg("-")) {
+            Ok(_) => Ok(true),
+            Err(TmuxError::NoSession { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Starts a session in the background, 200 columns and 50 rows large.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! What closing a task does outside the ledger: looking at terminals and ending them.
 
+use conveyor_agents::tmux::Tmux;
 use conveyor_model::records::Task;
 use conveyor_model::{Role, Roles};
 use conveyor_store::{Tx, bindings};
@@ -21,10 +22,15 @@ pub(super) struct Effects {
 
 /// The terminals that are to be ended, the worker's first. A session without one keeps running, and
 /// so does one that works for another task by now.
-pub(super) fn terminals(tx: &mut Tx<'_>, request: &Request<'_>, task: &Task) -> Result<Vec<Context>> {
+pub(super) fn terminals(
+    tx: &mut Tx<'_>,
+    request: &Request<'_>,
+    tmux: &Tmux,
+    task: &Task,
+) -> Result<Vec<Context>> {
     let mut terminals = Vec::new();
     for role in wanted(request) {
-        let Some(context) = find_context(tx, request.state_root, task, role)?
+        let Some(context) = find_context(tx, request.state_root, tmux, task, role)?
             .filter(|context| context.side.tmux_session.is_some())
         else {
             continue;

@@ -123,8 +123,9 @@ pub type Warn<'a> = &'a mut dyn FnMut(&str);
 /// An unknown task or one that is closed already: nothing is recorded then. A terminal that cannot
 /// be captured or ended: recorded, and the task stays open. A failing ledger.
 pub fn close(cx: &mut Cx, request: &Request<'_>, warn: Warn<'_>) -> Result<Closed> {
+    let tmux = cx.tmux.clone();
     let (begun, closed) = cx.db.write(|tx| {
-        let begun = record::begin(tx, request)?;
+        let begun = record::begin(tx, request, &tmux)?;
         // Without an effect outside there is nothing that could come in between.
         let closed = match begun.has_effects(request) {
             true => None,

@@ -1,5 +1,6 @@
 //! What is recorded of a closing: the intent with its audits, the result, or the failure.
 
+use conveyor_agents::tmux::Tmux;
 use conveyor_model::records::{Binding, Object, Task};
 use conveyor_model::{Actor, Decision, Role, TaskState};
 use conveyor_store::audit::{self, AuditEvent};
@@ -51,7 +52,7 @@ impl Begun {
 }
 
 /// Checks that the task can be closed and records the intent.
-pub(super) fn begin(tx: &mut Tx<'_>, request: &Request<'_>) -> Result<Begun> {
+pub(super) fn begin(tx: &mut Tx<'_>, request: &Request<'_>, tmux: &Tmux) -> Result<Begun> {
     let task = open_task(tx, request.task)?;
     let binding = bindings::live_of_task(tx, &task.id)?;
     let name = |side: fn(&Binding) -> &Option<String>| binding.as_ref().and_then(|b| side(b).clone());
@@ -72,7 +73,7 @@ pub(super) fn begin(tx: &mut Tx<'_>, request: &Request<'_>) -> Result<Begun> {
     let command_type = request.ending.command_type();
     let command = immediate::begin(tx, command_type, Some(&task.id), &Value::Object(payload))?;
     let mut begun = Begun {
-        terminals: effects::terminals(tx, request, &task)?,
+        terminals: effects::terminals(tx, request, tmux, &task)?,
         unmet: audits.as_ref().map(|audits| audits.unmet(&task.name)).unwrap_or_default(),
         task,
         worker,

@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::ingest::{self, Ingested, Progress};
-use crate::{Cx, Error, Result, reference};
+use crate::{Cx, Error, Result, reference, terminal};
 
 pub use context::{Criteria, ManagerContext, Negotiation, Receipt};
 pub use pane::PaneSignal;
@@ -188,7 +188,9 @@ fn observe(
     })?;
     *phases = after;
     phases.enter(Phase::CapturePaneSignal);
-    let signal = pane::look(&cx.tmux, subject, &inferred, ingested.new_events);
+    let ours = cx.tmux.clone();
+    let tmux = cx.db.read(|tx| terminal::server_of(tx, &subject.worker, &ours))?;
+    let signal = pane::look(&tmux, subject, &inferred, ingested.new_events);
     let ledger = cx.ledger();
     cx.db.write(|tx| {
         let mut phases = phases.clone();

@@ -3,17 +3,17 @@
 
 use std::collections::HashMap;
 
-use conveyor_model::records::Session;
+use conveyor_model::records::{Object, Session};
 use conveyor_model::{Actor, DeliveryMode, IdPrefix, NotificationState, Severity, Timestamp};
 use conveyor_store::completions::{self as events, Unrouted};
 use conveyor_store::notifications::{self, NewNotification, Waiting};
 use conveyor_store::telemetry::{self, Emit};
-use conveyor_store::{Tx, commands, sessions, tasks};
+use conveyor_store::{Tx, commands, parked, sessions, tasks};
 use serde_json::{Value, json};
 
 use super::elements::{COMPLETION, Completion, Element, GivenUp};
 use super::pass::{OwnEvents, Pass};
-use super::{BATCH, NO_GUARDED_TYPING, PARK_SECONDS, Stop};
+use super::{BATCH, Stop, push};
 use crate::{Cx, Result, fault};
 
 const HALF_DONE: &str =
@@ -32,12 +32,15 @@ pub(super) fn route(cx: &mut Cx, pass: &mut Pass<'_>, stop: &Stop, own: &OwnEven
     }
     let (dispatcher, limit) = (pass.request.dispatcher_id.clone(), pass.remaining());
     let waiting = cx.db.write(|tx| {
-        let mut elements = give_up_half_done(tx, &dispatcher, limit)?;
-        elements.extend(retry(tx, &dispatcher, limit - elements.len().min(limit))?);
-        Ok::<_, crate::Error>(elements)
+        let elements = give_up_half_done(tx, &dispatcher, limit)?;
+        let left = limit - elements.len().min(limit);
+        let mut waiting = Events { elements, looked_at: 0, held: Vec::new(), terminals: Vec::new() };
+        retry(tx, &dispatcher, left, &mut waiting)?;
+        Ok::<_, crate::Error>(waiting)
     })?;
     fault::point("dispatch.after_waiting");
-    pass.add(waiting);
+    pass.add(waiting.elements);
+    pass.knock(waiting.terminals);
     let mut held = Vec::new();
     while pass.remaining() > 0 && !stop.is_requested() {
         let limit = pass.remaining().min(BATCH);
@@ -46,6 +49,7 @@ pub(super) fn route(cx: &mut Cx, pass: &mut Pass<'_>, stop: &Stop, own: &OwnEven
         fault::point("dispatch.after_completions");
         let full = batch.looked_at == limit;
         pass.add(batch.elements);
+        pass.knock(batch.terminals);
         let progress = full || !batch.held.is_empty();
         held.extend(batch.held);
         if !progress {
@@ -96,6 +100,21 @@ fn give_up_half_done(tx: &mut Tx<'_>, dispatcher: &str, limit: usize) -> Result<
     Ok(elements)
 }
 
+/// The ids that tie the telemetry of a waiting completion together.
+pub(super) fn tied_to(waiting: &Waiting, dispatcher: &str) -> Value {
+    let Waiting { binding_id, correlation_id, id, source_event_id, .. } = waiting;
+    tied(binding_id, correlation_id, dispatcher, Some(*id), *source_event_id)
+}
+
+/// What a completion says to its receiver.
+pub(super) fn message_of(payload: &Object) -> String {
+    let text = |key: &str| payload.get(key).and_then(Value::as_str).unwrap_or_default();
+    match text("message") {
+        given if given.trim().is_empty() => message(text("source_session"), text("task")),
+        given => given.to_owned(),
+    }
+}
+
 /// The ids that tie a completion's telemetry together.
 fn tied(
     binding_id: &str,
@@ -118,94 +137,64 @@ fn tied(
 }
 
 /// Looks again after completions that could not be delivered when they were found.
-fn retry(tx: &mut Tx<'_>, dispatcher: &str, limit: usize) -> Result<Vec<Element>> {
-    let mut elements = Vec::new();
+fn retry(tx: &mut Tx<'_>, dispatcher: &str, limit: usize, found: &mut Events) -> Result<()> {
     if limit == 0 {
-        return Ok(elements);
+        return Ok(());
     }
     for waiting in notifications::retryable_completions(tx, limit.min(BATCH))? {
         if !commands::take_task(tx, &waiting.task_id)? {
             continue;
         }
         let Some(target) = sessions::by_id(tx, &waiting.target_session_id)? else { continue };
-        let task =
-            tasks::find(tx, &waiting.task_id)?.map_or_else(|| waiting.task_id.clone(), |task| task.name);
         if target.tmux().is_some() {
-            let mode = DeliveryMode::Push;
-            notifications::put_off(tx, waiting.id, dispatcher, PARK_SECONDS, mode, NO_GUARDED_TYPING)?;
-            if waiting.error.as_deref() != Some(NO_GUARDED_TYPING) {
-                elements.push(parked(tx, &waiting, dispatcher, &target, &task)?);
-            }
+            found.elements.extend(push::hand_over_completion(tx, dispatcher, &target, &waiting)?);
+            found.knock(&target.id);
             continue;
         }
-        notifications::deliver_by_pull(tx, waiting.id)?;
-        let ids = tied(
-            &waiting.binding_id,
-            &waiting.correlation_id,
-            dispatcher,
-            Some(waiting.id),
-            waiting.source_event_id,
-        );
-        let mut attributes =
-            json!({ "delivery_mode": DeliveryMode::PullRequired, "target_session": target.name });
-        say(tx, "dispatch_signal_recovered", &waiting.task_id, ids.clone(), attributes.clone())?;
-        attributes["recovered"] = true.into();
-        say(tx, "dispatch_signal_pull_required", &waiting.task_id, ids, attributes)?;
-        elements.push(Element::Completion(Completion {
-            binding_id: waiting.binding_id,
-            correlation_id: waiting.correlation_id,
-            dedupe_key: waiting.dedupe_key,
-            delivery_mode: DeliveryMode::PullRequired,
-            dry_run: false,
-            error: None,
-            notification_id: Some(waiting.id),
-            reason: None,
-            recovered: Some(true),
-            signal_type: COMPLETION,
-            source_event_id: waiting.source_event_id,
-            state: DeliveryMode::PullRequired.as_str(),
-            target_session: target.name,
-            task,
-        }));
+        found.elements.push(into_inbox(tx, dispatcher, waiting, target)?);
     }
-    Ok(elements)
+    Ok(())
 }
 
-fn parked(
-    tx: &mut Tx<'_>,
-    waiting: &Waiting,
-    dispatcher: &str,
-    target: &Session,
-    task: &str,
-) -> Result<Element> {
-    let ids = tied(
-        &waiting.binding_id,
-        &waiting.correlation_id,
-        dispatcher,
-        Some(waiting.id),
-        waiting.source_event_id,
-    );
-    let attributes = json!({ "reason": NO_GUARDED_TYPING, "target_session": target.name });
-    say(tx, "delivery_parked", &waiting.task_id, ids, attributes)?;
-    Ok(Element::Completion(Completion {
-        binding_id: waiting.binding_id.clone(),
-        correlation_id: waiting.correlation_id.clone(),
-        dedupe_key: waiting.dedupe_key.clone(),
-        delivery_mode: DeliveryMode::Push,
+/// Puts a completion that waited into its receiver's inbox.
+fn into_inbox(tx: &mut Tx<'_>, dispatcher: &str, waiting: Waiting, target: Session) -> Result<Element> {
+    notifications::deliver_by_pull(tx, waiting.id)?;
+    if let Some(parked) = parked::of_notification(tx, waiting.id)? {
+        parked::cancel(tx, &parked.id, DeliveryMode::PullRequired.as_str())?;
+    }
+    let task = tasks::find(tx, &waiting.task_id)?.map_or_else(|| waiting.task_id.clone(), |task| task.name);
+    let ids = tied_to(&waiting, dispatcher);
+    let mut attributes =
+        json!({ "delivery_mode": DeliveryMode::PullRequired, "target_session": target.name });
+    say(tx, "dispatch_signal_recovered", &waiting.task_id, ids.clone(), attributes.clone())?;
+    attributes["recovered"] = true.into();
+    say(tx, "dispatch_signal_pull_required", &waiting.task_id, ids, attributes)?;
+    Ok(Element::Completion(Box::new(Completion {
+        binding_id: waiting.binding_id,
+        correlation_id: waiting.correlation_id,
+        dedupe_key: waiting.dedupe_key,
+        delivery_mode: DeliveryMode::PullRequired,
         dry_run: false,
         error: None,
+        native: None,
         notification_id: Some(waiting.id),
-        reason: Some(NO_GUARDED_TYPING.into()),
-        recovered: None,
+        reason: None,
+        recovered: Some(true),
         signal_type: COMPLETION,
         source_event_id: waiting.source_event_id,
-        state: "parked",
-        target_session: target.name.clone(),
-        task: task.to_owned(),
-    }))
+        state: DeliveryMode::PullRequired.as_str(),
+        target_session: target.name,
+        task,
+    })))
 }
 
-fn say(tx: &mut Tx<'_>, event_type: &str, task_id: &str, ids: Value, attributes: Value) -> Result<()> {
+pub(super) fn say(
+    tx: &mut Tx<'_>,
+    event_type: &str,
+    task_id: &str,
+    ids: Value,
+    attributes: Value,
+) -> Result<()> {
     let summary = match event_type {
         "dispatch_signal_detected" => "Detected a completed worker turn.",
         "dispatch_signal_recovered" => "Took up a waiting worker completion again.",
@@ -222,6 +211,16 @@ struct Events {
     elements: Vec<Element>,
     looked_at: usize,
     held: Vec<String>,
+    /// Sessions to whose terminals something is to be typed.
+    terminals: Vec<String>,
+}
+
+impl Events {
+    fn knock(&mut self, session_id: &str) {
+        if !self.terminals.iter().any(|known| known == session_id) {
+            self.terminals.push(session_id.to_owned());
+        }
+    }
 }
 
 /// Routes up to `limit` completions that nothing refers to yet, and moves the routed marks.
@@ -233,7 +232,8 @@ fn new_events(
     own: &OwnEvents,
 ) -> Result<Events> {
     let found = events::unrouted(tx, limit, held)?;
-    let mut batch = Events { elements: Vec::new(), looked_at: found.len(), held: Vec::new() };
+    let mut batch =
+        Events { elements: Vec::new(), looked_at: found.len(), held: Vec::new(), terminals: Vec::new() };
     if found.is_empty() {
         if held.is_empty() {
             for (session_id, event_id) in events::lagging_marks(tx)? {
@@ -257,7 +257,7 @@ fn new_events(
         }
         let suppress =
             is_history(event, own) && newest_old.get(&event.worker_session_id) != Some(&event.event_id);
-        batch.elements.extend(route_one(tx, dispatcher, event, suppress)?);
+        route_one(tx, dispatcher, event, suppress, &mut batch)?;
         events::mark_routed(tx, &event.worker_session_id, event.event_id)?;
     }
     Ok(batch)
@@ -286,13 +286,19 @@ fn newest_of_history(tx: &mut Tx<'_>, found: &[Unrouted], own: &OwnEvents) -> Re
     Ok(newest)
 }
 
-fn route_one(tx: &mut Tx<'_>, dispatcher: &str, event: &Unrouted, suppress: bool) -> Result<Option<Element>> {
+fn route_one(
+    tx: &mut Tx<'_>,
+    dispatcher: &str,
+    event: &Unrouted,
+    suppress: bool,
+    batch: &mut Events,
+) -> Result<()> {
     let manager = match &event.manager_session_id {
         Some(id) => sessions::by_id(tx, id)?,
         None => None,
     };
     // A legacy binding without a manager session has nobody to tell.
-    let Some(manager) = manager else { return Ok(None) };
+    let Some(manager) = manager else { return Ok(()) };
     let dedupe_key = dedupe_key(event);
     let correlation_id = tx.fresh_id(IdPrefix::Dispatch);
     let pushes = manager.tmux().is_some();
@@ -309,6 +315,7 @@ fn route_one(tx: &mut Tx<'_>, dispatcher: &str, event: &Unrouted, suppress: bool
         delivery_mode: mode,
         dry_run: false,
         error: error.map(ToOwned::to_owned),
+        native: None,
         notification_id: None,
         reason: None,
         recovered: None,
@@ -324,7 +331,8 @@ fn route_one(tx: &mut Tx<'_>, dispatcher: &str, event: &Unrouted, suppress: bool
         suppressed(tx, event, ids, &dedupe_key, error, &manager)?;
         element.state = NotificationState::Suppressed.as_str();
         element.error = Some(error.into());
-        return Ok(Some(Element::Completion(element)));
+        batch.elements.push(Element::Completion(Box::new(element)));
+        return Ok(());
     }
     let id = notifications::insert(
         tx,
@@ -346,7 +354,8 @@ fn route_one(tx: &mut Tx<'_>, dispatcher: &str, event: &Unrouted, suppress: bool
     )?;
     if suppress {
         suppressed(tx, event, ids, &dedupe_key, OLD_HISTORY, &manager)?;
-        return Ok(Some(Element::Completion(element)));
+        batch.elements.push(Element::Completion(Box::new(element)));
+        return Ok(());
     }
     element.notification_id = Some(id);
     let attributes = json!({
@@ -355,19 +364,20 @@ fn route_one(tx: &mut Tx<'_>, dispatcher: &str, event: &Unrouted, suppress: bool
         "target_session": manager.name,
     });
     say(tx, "dispatch_signal_detected", &event.task_id, ids, attributes)?;
-    let ids = tied(&event.binding_id, &correlation_id, dispatcher, Some(id), Some(event.event_id));
     if pushes {
-        notifications::put_off(tx, id, dispatcher, PARK_SECONDS, mode, NO_GUARDED_TYPING)?;
-        let attributes = json!({ "reason": NO_GUARDED_TYPING, "target_session": manager.name });
-        say(tx, "delivery_parked", &event.task_id, ids, attributes)?;
-        element.state = "parked";
-        element.reason = Some(NO_GUARDED_TYPING.into());
-    } else {
-        let attributes = json!({ "delivery_mode": mode, "target_session": manager.name });
-        say(tx, "dispatch_signal_pull_required", &event.task_id, ids, attributes)?;
-        element.state = mode.as_str();
+        // What is said of it follows when its receiver's terminal was looked at.
+        if let Some(waiting) = notifications::pending_completion(tx, id)? {
+            batch.elements.extend(push::hand_over_completion(tx, dispatcher, &manager, &waiting)?);
+        }
+        batch.knock(&manager.id);
+        return Ok(());
     }
-    Ok(Some(Element::Completion(element)))
+    let ids = tied(&event.binding_id, &correlation_id, dispatcher, Some(id), Some(event.event_id));
+    let attributes = json!({ "delivery_mode": mode, "target_session": manager.name });
+    say(tx, "dispatch_signal_pull_required", &event.task_id, ids, attributes)?;
+    element.state = mode.as_str();
+    batch.elements.push(Element::Completion(Box::new(element)));
+    Ok(())
 }
 
 fn suppressed(

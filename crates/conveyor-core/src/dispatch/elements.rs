@@ -10,14 +10,14 @@ use serde_json::Value;
 pub enum Element {
     /// A lapsed claim was ended.
     Recovered(Recovered),
-    /// A command is in its receiver's inbox.
-    Routed(Routed),
+    /// A command is in its receiver's inbox, or was typed.
+    Routed(Box<Routed>),
     /// A command was refused before any effect.
     Refused(Refused),
     /// A command was put off.
-    Parked(Parked),
+    Parked(Box<Parked>),
     /// A completion was handled.
-    Completion(Completion),
+    Completion(Box<Completion>),
     /// A half-done push of a completion was given up.
     GivenUp(GivenUp),
     /// A dry run: a command would be executed.
@@ -73,6 +73,35 @@ pub struct PermissionCheck {
     pub required_permission: String,
 }
 
+/// How far a message for a terminal has come, and what proves it.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "fields are documented with the command")]
+pub struct Native {
+    /// Milliseconds from the beginning of sending; null where nobody took the time.
+    pub accepted_ms: Option<u64>,
+    pub adapter: &'static str,
+    pub client_message_id: String,
+    pub delivery_id: String,
+    pub mode: Option<&'static str>,
+    pub reason: Option<String>,
+    pub seen_ms: Option<u64>,
+    pub stage: &'static str,
+    pub turn_id: Option<String>,
+}
+
+/// What was typed.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "fields are documented with the command")]
+pub struct SendResult {
+    pub dry_run: bool,
+    pub session: String,
+    pub side_effect_completed: bool,
+    pub side_effect_started: bool,
+    pub target: String,
+    pub text: String,
+    pub time: String,
+}
+
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "fields are documented with the command")]
 pub struct Routed {
@@ -86,8 +115,15 @@ pub struct Routed {
     pub delivery_mode: DeliveryMode,
     pub dispatcher_id: String,
     pub dry_run: bool,
+    /// Why it did not arrive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub native: Option<Native>,
     pub notification_id: i64,
     pub permission_check: Option<PermissionCheck>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send_result: Option<SendResult>,
     pub side_effect_completed: bool,
     pub side_effect_started: bool,
     pub state: &'static str,
@@ -120,6 +156,7 @@ pub struct Parked {
     pub correlation_id: Option<String>,
     pub dispatcher_id: String,
     pub dry_run: bool,
+    pub native: Native,
     pub reason: String,
     pub state: &'static str,
     pub target_session: String,
@@ -135,6 +172,8 @@ pub struct Completion {
     pub dry_run: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub native: Option<Native>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notification_id: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]

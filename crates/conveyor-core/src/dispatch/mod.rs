@@ -1,10 +1,12 @@
 //! The dispatcher: a mechanical process that moves queued messages and worker completions into
-//! the receivers' inboxes. It never judges work and never types into a terminal blindly.
+//! the receivers' inboxes, or types them into terminals that are proven to take a message. It never
+//! judges work.
 
 mod completions;
 mod elements;
 mod pass;
 mod permission;
+mod push;
 mod recovery;
 mod routing;
 mod watch;
@@ -20,18 +22,11 @@ use serde::Serialize;
 pub use elements::Element;
 
 use crate::ingest::Follower;
+use crate::typing::Guard;
 use crate::{Cx, Result};
 
 /// How many items one transaction handles at most.
 const BATCH: usize = 100;
-
-/// How long an item for a receiver that cannot be reached now is put off, in seconds.
-const PARK_SECONDS: i64 = 60;
-
-/// Why an item for a terminal is put off: there is no way yet to prove that the terminal takes
-/// typed text as a message.
-const NO_GUARDED_TYPING: &str = "unproven: the receiver runs in a terminal, and typing into it is not proven safe; \
-                                 it can fetch the message itself once it is registered without --tmux-session";
 
 /// What a dispatcher may move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +60,8 @@ pub struct Request {
     pub exit_when_unbound: bool,
     /// Read the rollouts of bound sessions: `None` means in unlimited watches that route completions.
     pub ingest: Option<bool>,
+    /// How careful to be with terminals. Nothing is ever forced.
+    pub guard: Guard,
 }
 
 impl Request {
@@ -101,6 +98,14 @@ pub struct Report {
     /// Number of elements ever processed by this run.
     pub processed_total: u64,
     pub watch: bool,
+}
+
+/// How receivers in terminals are attended to.
+enum Terminals {
+    /// One after the other at the end of the pass.
+    InTurn,
+    /// Beside the passes, each for itself.
+    Beside(push::Lane),
 }
 
 /// Stops a watching dispatcher from another thread, after the batch in hand.
@@ -148,7 +153,8 @@ pub fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -> Resul
     if request.ingests() {
         while follower.pass(cx)?.more && !stop.is_requested() {}
     }
-    let processed = pass::run(cx, request, stop, follower.first_stored())?;
+    let mut terminals = Terminals::InTurn;
+    let processed = pass::run(cx, request, stop, follower.first_stored(), &mut terminals)?;
     Ok(Report {
         dispatcher_id: request.dispatcher_id.clone(),
         dry_run: request.dry_run,

@@ -3,25 +3,37 @@
 use std::collections::HashSet;
 
 use conveyor_model::IdPrefix;
-use conveyor_store::{Tx, commands, completions as events, notifications};
+use conveyor_store::{Tx, commands, completions as events, deliveries, notifications, parked};
 
 use super::completions::{self, dedupe_key};
 use super::elements::{COMPLETION, Element, PlannedCommand, PlannedCompletion};
 use super::routing::{self, Batch};
-use super::{BATCH, Request, Stop, recovery};
+use super::{BATCH, Request, Stop, Terminals, push, recovery};
 use crate::{Cx, Error, Result, fault};
 
 /// Completions that this process itself read from rollouts: events by session, from this id on.
 pub(super) type OwnEvents = std::collections::HashMap<String, i64>;
 
 /// Runs one pass; gives its elements.
-pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, own: &OwnEvents) -> Result<Vec<Element>> {
+pub(super) fn run(
+    cx: &mut Cx,
+    request: &Request,
+    stop: &Stop,
+    own: &OwnEvents,
+    terminals: &mut Terminals,
+) -> Result<Vec<Element>> {
     if request.dry_run {
         return cx.db.read(|tx| plan(tx, request));
     }
-    let mut pass = Pass { request, elements: Vec::new(), counted: 0 };
+    let mut pass = Pass { request, elements: Vec::new(), counted: 0, terminals: Vec::new() };
     // A look first: a pass that finds nothing must not write, nor wait for the write lock.
-    if !cx.db.read(|tx| has_work(tx, request))? {
+    let work = cx.db.read(|tx| look(tx, request))?;
+    if let Terminals::Beside(lane) = terminals {
+        pass.add(lane.collect()?);
+    }
+    pass.knock(work.unsettled);
+    if !work.is_waiting {
+        pass.attend(cx, stop, terminals)?;
         return Ok(pass.elements);
     }
     fault::point("dispatch.looked");
@@ -30,6 +42,7 @@ pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, own: &OwnEvents) 
     if request.routes_completions() {
         completions::route(cx, &mut pass, stop, own)?;
     }
+    pass.attend(cx, stop, terminals)?;
     Ok(pass.elements)
 }
 
@@ -38,6 +51,8 @@ pub(super) struct Pass<'r> {
     pub(super) request: &'r Request,
     elements: Vec<Element>,
     counted: usize,
+    /// Sessions to whose terminals something is to be typed, in the order in which that was found.
+    terminals: Vec<String>,
 }
 
 impl Pass<'_> {
@@ -50,6 +65,35 @@ impl Pass<'_> {
     pub(super) fn add(&mut self, elements: Vec<Element>) {
         self.counted += elements.iter().filter(|element| element.counts()).count();
         self.elements.extend(elements);
+    }
+
+    /// Has the terminals of these sessions attended to at the end of the pass.
+    pub(super) fn knock(&mut self, sessions: Vec<String>) {
+        for session_id in sessions {
+            if !self.terminals.contains(&session_id) {
+                self.terminals.push(session_id);
+            }
+        }
+    }
+
+    fn attend(&mut self, cx: &mut Cx, stop: &Stop, terminals: &mut Terminals) -> Result<()> {
+        let sessions = std::mem::take(&mut self.terminals);
+        if let Terminals::Beside(lane) = terminals {
+            if !sessions.is_empty() || lane.has_waiting() {
+                lane.attend(cx, self.request, sessions)?;
+            }
+            return Ok(());
+        }
+        for session_id in sessions {
+            if stop.is_requested() {
+                // It was put off so that nobody else takes it up; now that is nobody's.
+                cx.db.write(|tx| parked::release(tx, &session_id))?;
+                continue;
+            }
+            let may_type = self.remaining() > 0;
+            self.add(push::attend(cx, self.request, &session_id, may_type)?);
+        }
+        Ok(())
     }
 
     fn recover(&mut self, cx: &mut Cx) -> Result<()> {
@@ -75,6 +119,7 @@ impl Pass<'_> {
             fault::point("dispatch.after_batch");
             let progress = batch.looked_at > 0 && (batch.handled > 0 || !batch.held.is_empty());
             self.add(batch.elements);
+            self.knock(batch.terminals);
             held.extend(batch.held);
             if !progress {
                 break;
@@ -82,6 +127,18 @@ impl Pass<'_> {
         }
         Ok(())
     }
+}
+
+/// What there is to do.
+struct Work {
+    /// Something waits in the queue or in the events.
+    is_waiting: bool,
+    /// Sessions for which it is to be found out what became of a typed message.
+    unsettled: Vec<String>,
+}
+
+fn look(tx: &mut Tx<'_>, request: &Request) -> Result<Work> {
+    Ok(Work { is_waiting: has_work(tx, request)?, unsettled: deliveries::unsettled_receivers(tx, BATCH)? })
 }
 
 fn has_work(tx: &mut Tx<'_>, request: &Request) -> Result<bool> {

@@ -9,6 +9,18 @@ use serde_json::json;
 use super::elements::PermissionCheck;
 use crate::Result;
 
+/// Looks whether a command's required permission is granted, without recording it. `None` when the
+/// command requires nothing.
+pub(super) fn look(tx: &mut Tx<'_>, command: &Claimable, task_id: &str) -> Result<Option<PermissionCheck>> {
+    let Some(required) = &command.required_permission else { return Ok(None) };
+    let granted = manager_configs::permissions(tx, task_id)?;
+    Ok(Some(PermissionCheck {
+        allowed: granted.as_ref().is_some_and(|granted| granted.allows(required)),
+        configured: granted.is_some(),
+        required_permission: required.clone(),
+    }))
+}
+
 /// Checks a command's required permission against the task's manager configuration and records
 /// the check. `None` when the command requires nothing.
 pub(super) fn check(
@@ -18,12 +30,7 @@ pub(super) fn check(
     task_id: &str,
 ) -> Result<Option<PermissionCheck>> {
     let Some(required) = &command.required_permission else { return Ok(None) };
-    let granted = manager_configs::permissions(tx, task_id)?;
-    let check = PermissionCheck {
-        allowed: granted.as_ref().is_some_and(|granted| granted.allows(required)),
-        configured: granted.is_some(),
-        required_permission: required.clone(),
-    };
+    let Some(check) = look(tx, command, task_id)? else { return Ok(None) };
     let verdict = if check.allowed { "granted" } else { "denied" };
     let event = Emit::info(
         Actor::Dispatch,

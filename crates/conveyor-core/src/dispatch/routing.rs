@@ -8,11 +8,11 @@ use conveyor_model::{Actor, AttemptState, CommandType, DeliveryMode, Notificatio
 use conveyor_store::commands::{self, Claim, Claimable, Outcome};
 use conveyor_store::notifications::{self, NewNotification};
 use conveyor_store::telemetry::{self, Emit};
-use conveyor_store::{StoreError, Tx, bindings, sessions};
+use conveyor_store::{StoreError, Tx, bindings, parked, sessions};
 use serde_json::{Value, json};
 
-use super::elements::{Element, Parked, PermissionCheck, Refused, Routed, stored};
-use super::{NO_GUARDED_TYPING, PARK_SECONDS, Request, permission};
+use super::elements::{Element, PermissionCheck, Refused, Routed, stored};
+use super::{Request, permission, push};
 use crate::{Error, Result};
 
 /// What one transaction did.
@@ -25,6 +25,8 @@ pub(super) struct Batch {
     pub(super) handled: usize,
     /// Tasks that another dispatcher holds.
     pub(super) held: Vec<String>,
+    /// Sessions to whose terminals something is to be typed.
+    pub(super) terminals: Vec<String>,
 }
 
 /// Executes up to `limit` claimable commands in queue order, except those of `held` tasks.
@@ -36,7 +38,13 @@ pub(super) fn batch(
     held: &[String],
 ) -> Result<Batch> {
     let queue = commands::claimable(tx, types, limit, held)?;
-    let mut batch = Batch { elements: Vec::new(), looked_at: queue.len(), handled: 0, held: Vec::new() };
+    let mut batch = Batch {
+        elements: Vec::new(),
+        looked_at: queue.len(),
+        handled: 0,
+        held: Vec::new(),
+        terminals: Vec::new(),
+    };
     let mut tasks = HashMap::new();
     for command in queue {
         if let Some(task_id) = &command.task_id {
@@ -55,41 +63,70 @@ pub(super) fn batch(
                 continue;
             }
         }
-        // What was put off for the same receiver goes first, now that its turn may have come.
-        for earlier in commands::put_off_before(tx, &command, types)? {
-            handle(tx, request, &earlier, &mut batch)?;
+        let mut queue = Queue { request, types: Some(types) };
+        if let Some(earlier) = handle(tx, &queue, &command, &mut batch)? {
+            queue.types = None;
+            for earlier in earlier {
+                handle(tx, &queue, &earlier, &mut batch)?;
+            }
+            handle(tx, &queue, &command, &mut batch)?;
         }
-        handle(tx, request, &command, &mut batch)?;
     }
     Ok(batch)
 }
 
-/// Executes one command so that its failure leaves the others of the batch alone.
-fn handle(tx: &mut Tx<'_>, request: &Request, command: &Claimable, batch: &mut Batch) -> Result<()> {
-    let outcome = tx.savepoint(|tx| execute(tx, request, command));
-    let element = match outcome {
+/// How commands are executed.
+struct Queue<'q> {
+    request: &'q Request,
+    /// Of these types, what was put off before a command and can be reached now goes first; `None`:
+    /// that was seen to.
+    types: Option<&'q [CommandType]>,
+}
+
+/// Executes one command so that its failure leaves the others of the batch alone. Gives those that
+/// must come first, if there are any; then nothing was done.
+fn handle(
+    tx: &mut Tx<'_>,
+    queue: &Queue<'_>,
+    command: &Claimable,
+    batch: &mut Batch,
+) -> Result<Option<Vec<Claimable>>> {
+    let outcome = tx.savepoint(|tx| execute(tx, queue, command));
+    let executed = match outcome {
         Err(error) if is_own_fault(&error) => {
-            tx.savepoint(|tx| refuse_after(tx, request, command, &error))?
+            tx.savepoint(|tx| refuse_after(tx, queue.request, command, &error))?
         }
         outcome => outcome?,
     };
-    match element {
+    match executed {
         Executed::Said(element) => {
             batch.handled += 1;
             batch.elements.push(*element);
         }
-        Executed::Quietly => batch.handled += 1,
+        Executed::HandedOver { session_id, said } => {
+            batch.handled += 1;
+            batch.elements.extend(said.map(|element| *element));
+            if !batch.terminals.contains(&session_id) {
+                batch.terminals.push(session_id);
+            }
+        }
         Executed::TakenByAnother => {}
+        Executed::EarlierFirst(earlier) => return Ok(Some(earlier)),
     }
-    Ok(())
+    Ok(None)
 }
 
 /// What became of a command.
-enum Executed {
+pub(super) enum Executed {
     Said(Box<Element>),
-    /// Put off again for the reason that was said before.
-    Quietly,
+    /// Its message waits for the terminal of this session.
+    HandedOver {
+        session_id: String,
+        said: Option<Box<Element>>,
+    },
     TakenByAnother,
+    /// Others that were put off before go first.
+    EarlierFirst(Vec<Claimable>),
 }
 
 /// A failure of this one command's rows, as opposed to one of the ledger or the connection.
@@ -98,29 +135,41 @@ fn is_own_fault(error: &Error) -> bool {
 }
 
 /// A reason not to route, found before any effect.
-struct Refusal {
-    error: String,
-    error_type: &'static str,
+pub(super) struct Refusal {
+    pub(super) error: String,
+    pub(super) error_type: &'static str,
 }
 
 /// Where a message goes.
-struct Route {
-    binding: Binding,
-    source: Session,
-    target: Session,
-    message: String,
+pub(super) struct Route {
+    pub(super) binding: Binding,
+    pub(super) source: Session,
+    pub(super) target: Session,
+    pub(super) message: String,
 }
 
-fn execute(tx: &mut Tx<'_>, request: &Request, command: &Claimable) -> Result<Executed> {
+fn execute(tx: &mut Tx<'_>, queue: &Queue<'_>, command: &Claimable) -> Result<Executed> {
+    let request = queue.request;
     if let Some(route) = delivered_before(tx, command)? {
         let Some(claim) = claim(tx, request, command)? else { return Ok(Executed::TakenByAnother) };
         return deliver_by_pull(tx, request, command, &claim, &route, None);
     }
     let route = find_route(tx, command)?;
-    if let Ok(Route { target, .. }) = &route
-        && target.tmux().is_some()
-    {
-        return park(tx, request, command, target);
+    if let Ok(route) = &route {
+        if route.target.tmux().is_some() {
+            // What would be refused is refused at once instead of waiting for the terminal.
+            return match push::refusal(tx, command, route)? {
+                Some(refusal) => claim_and_refuse(tx, request, command, refusal),
+                None => push::hand_over(tx, request, command, route),
+            };
+        }
+        // What was put off for the same receiver goes first, now that its turn may have come.
+        if let Some(types) = queue.types {
+            let earlier = commands::put_off_before(tx, command, types)?;
+            if !earlier.is_empty() {
+                return Ok(Executed::EarlierFirst(earlier));
+            }
+        }
     }
     let Some(claim) = claim(tx, request, command)? else { return Ok(Executed::TakenByAnother) };
     let route = match route {
@@ -129,10 +178,28 @@ fn execute(tx: &mut Tx<'_>, request: &Request, command: &Claimable) -> Result<Ex
     };
     let check = permission::check(tx, command, &claim, &route.binding.task_id)?;
     if let Some(denied) = check.as_ref().filter(|check| !check.allowed) {
-        let refusal = Refusal { error: denial(denied), error_type: "DispatchPermissionError" };
-        return refuse(tx, request, command, &claim, refusal);
+        return refuse(tx, request, command, &claim, Refusal::of_permission(denied));
     }
     deliver_by_pull(tx, request, command, &claim, &route, check)
+}
+
+fn claim_and_refuse(
+    tx: &mut Tx<'_>,
+    request: &Request,
+    command: &Claimable,
+    refusal: Refusal,
+) -> Result<Executed> {
+    let Some(claim) = claim(tx, request, command)? else { return Ok(Executed::TakenByAnother) };
+    if let Some(task_id) = &command.task_id {
+        permission::check(tx, command, &claim, task_id)?;
+    }
+    refuse(tx, request, command, &claim, refusal)
+}
+
+impl Refusal {
+    pub(super) fn of_permission(denied: &PermissionCheck) -> Self {
+        Self { error: denial(denied), error_type: "DispatchPermissionError" }
+    }
 }
 
 fn denial(check: &PermissionCheck) -> String {
@@ -156,7 +223,7 @@ fn delivered_before(tx: &mut Tx<'_>, command: &Claimable) -> Result<Option<Route
     }
 }
 
-fn find_route(tx: &mut Tx<'_>, command: &Claimable) -> Result<Result<Route, Refusal>> {
+pub(super) fn find_route(tx: &mut Tx<'_>, command: &Claimable) -> Result<Result<Route, Refusal>> {
     let Some(message) = message(command) else {
         return refused("the command's payload has no message");
     };
@@ -201,44 +268,22 @@ fn along(
     }
 }
 
-/// Puts a command off whose receiver can only be reached by typing. It is not claimed.
-fn park(tx: &mut Tx<'_>, request: &Request, command: &Claimable, target: &Session) -> Result<Executed> {
-    let available_at = commands::put_off(tx, &command.id, PARK_SECONDS, NO_GUARDED_TYPING)?;
-    if command.parked_reason.as_deref() == Some(NO_GUARDED_TYPING) {
-        return Ok(Executed::Quietly);
-    }
-    let event = Emit::info(
-        Actor::Dispatch,
-        "delivery_parked",
-        format!("Put off command {} for {}.", command.command_type, target.name),
-        json!({
-            "command_id": command.id,
-            "command_type": command.command_type,
-            "correlation_id": command.correlation_id,
-            "dispatcher_id": request.dispatcher_id,
-        }),
-        json!({ "available_at": available_at, "reason": NO_GUARDED_TYPING, "target_session": target.name }),
-    );
-    telemetry::emit(tx, &event.of_task(command.task_id.as_deref()))?;
-    Ok(said(Element::Parked(Parked {
-        available_at,
-        command_id: command.id.clone(),
-        command_type: command.command_type,
-        correlation_id: command.correlation_id.clone(),
-        dispatcher_id: request.dispatcher_id.clone(),
-        dry_run: false,
-        reason: NO_GUARDED_TYPING.into(),
-        state: "parked",
-        target_session: target.name.clone(),
-    })))
-}
-
-fn said(element: Element) -> Executed {
+pub(super) fn said(element: Element) -> Executed {
     Executed::Said(Box::new(element))
 }
 
 fn claim(tx: &mut Tx<'_>, request: &Request, command: &Claimable) -> Result<Option<Claim>> {
-    let Some(claim) = commands::claim(tx, command, &request.dispatcher_id, request.lease_seconds)? else {
+    claim_for(tx, request, command, request.lease_seconds)
+}
+
+/// Claims a command for so many seconds. Whoever claims one that waited for a terminal ends that.
+pub(super) fn claim_for(
+    tx: &mut Tx<'_>,
+    request: &Request,
+    command: &Claimable,
+    seconds: i64,
+) -> Result<Option<Claim>> {
+    let Some(claim) = commands::claim(tx, command, &request.dispatcher_id, seconds)? else {
         return Ok(None);
     };
     let attributes = json!({
@@ -259,7 +304,7 @@ fn claim(tx: &mut Tx<'_>, request: &Request, command: &Claimable) -> Result<Opti
     Ok(Some(claim))
 }
 
-fn correlation(request: &Request, command: &Claimable, claim: &Claim) -> Value {
+pub(super) fn correlation(request: &Request, command: &Claimable, claim: &Claim) -> Value {
     json!({
         "attempt_id": claim.attempt_id,
         "command_id": command.id,
@@ -269,7 +314,7 @@ fn correlation(request: &Request, command: &Claimable, claim: &Claim) -> Value {
     })
 }
 
-fn emit(
+pub(super) fn emit(
     tx: &mut Tx<'_>,
     command: &Claimable,
     event_type: &str,
@@ -282,7 +327,7 @@ fn emit(
     Ok(())
 }
 
-fn deliver_by_pull(
+pub(super) fn deliver_by_pull(
     tx: &mut Tx<'_>,
     request: &Request,
     command: &Claimable,
@@ -290,26 +335,18 @@ fn deliver_by_pull(
     route: &Route,
     check: Option<PermissionCheck>,
 ) -> Result<Executed> {
-    let (notification_id, existed) = match find_or_insert(tx, request, command, claim, route, &check)? {
+    let mode = DeliveryMode::PullRequired;
+    let (notification_id, existed) = match find_or_insert(tx, request, command, claim, route, &check, mode)? {
         Ok(found) => found,
         Err(refusal) => return refuse(tx, request, command, claim, refusal),
     };
-    let mut tied = correlation(request, command, claim);
-    tied["routed_notification_id"] = notification_id.into();
-    let summary = format!("Attempted command {}.", command.command_type);
-    let attributes = json!({
-        "delivery_mode": DeliveryMode::PullRequired,
-        "permission_check": check,
-        "source_session": route.source.name,
-        "target_session": route.target.name,
-    });
-    emit(tx, command, "dispatch_command_attempted", summary, tied.clone(), attributes)?;
+    end_waiting(tx, command, "pull_required")?;
+    let mut tied = attempted(tx, request, command, claim, route, &check, (notification_id, mode))?;
     if existed != Some(NotificationState::Delivered) {
         tied["binding_id"] = route.binding.binding_id.clone().into();
         tied["signal_type"] = command.command_type.as_str().into();
         let summary = format!("{} waits in the inbox of {}.", command.command_type, route.target.name);
-        let attributes =
-            json!({ "delivery_mode": DeliveryMode::PullRequired, "target_session": route.target.name });
+        let attributes = json!({ "delivery_mode": mode, "target_session": route.target.name });
         emit(tx, command, "dispatch_signal_pull_required", summary, tied, attributes)?;
     }
     let element = Routed {
@@ -318,37 +355,78 @@ fn deliver_by_pull(
         command_type: command.command_type,
         correlation_id: claim.correlation_id.clone(),
         deduplicated: existed.is_some().then_some(true),
-        delivery_mode: DeliveryMode::PullRequired,
+        delivery_mode: mode,
         dispatcher_id: request.dispatcher_id.clone(),
         dry_run: false,
+        error: None,
+        native: None,
         notification_id,
         permission_check: check,
+        send_result: None,
         side_effect_completed: false,
         side_effect_started: false,
-        state: DeliveryMode::PullRequired.as_str(),
+        state: mode.as_str(),
         target_session: route.target.name.clone(),
     };
-    finish(tx, request, command, claim, AttemptState::Succeeded, &stored(&element), None)?;
-    Ok(said(Element::Routed(element)))
+    let end = End { state: AttemptState::Succeeded, error: None, started: false, completed: false };
+    finish(tx, request, command, claim, &stored(&element), &end)?;
+    Ok(said(Element::Routed(Box::new(element))))
 }
 
-/// The notification of a command, in its receiver's inbox; with the state in which it was found,
-/// when an earlier attempt had made it already.
-fn find_or_insert(
+/// A message that waited for a terminal goes another way.
+fn end_waiting(tx: &mut Tx<'_>, command: &Claimable, reason: &str) -> Result<()> {
+    if command.parked_reason.is_some()
+        && let Some(parked) = parked::of_command(tx, &command.id)?
+    {
+        parked::cancel(tx, &parked.id, reason)?;
+    }
+    Ok(())
+}
+
+/// Records that a notification is on its way; gives what ties its telemetry together.
+pub(super) fn attempted(
     tx: &mut Tx<'_>,
     request: &Request,
     command: &Claimable,
     claim: &Claim,
     route: &Route,
     check: &Option<PermissionCheck>,
+    (notification_id, mode): (i64, DeliveryMode),
+) -> Result<Value> {
+    let mut tied = correlation(request, command, claim);
+    tied["routed_notification_id"] = notification_id.into();
+    let summary = format!("Attempted command {}.", command.command_type);
+    let attributes = json!({
+        "delivery_mode": mode,
+        "permission_check": check,
+        "source_session": route.source.name,
+        "target_session": route.target.name,
+    });
+    emit(tx, command, "dispatch_command_attempted", summary, tied.clone(), attributes)?;
+    Ok(tied)
+}
+
+/// The notification of a command, in its receiver's inbox or about to be typed; with the state in
+/// which it was found, when an earlier attempt had made it already.
+pub(super) fn find_or_insert(
+    tx: &mut Tx<'_>,
+    request: &Request,
+    command: &Claimable,
+    claim: &Claim,
+    route: &Route,
+    check: &Option<PermissionCheck>,
+    mode: DeliveryMode,
 ) -> Result<Result<(i64, Option<NotificationState>), Refusal>> {
+    let pulls = mode == DeliveryMode::PullRequired;
     let dedupe_key = format!("{}:{}:{}", route.binding.binding_id, command.command_type, command.id);
     if let Some(existing) = notifications::by_dedupe_key(tx, &dedupe_key)? {
         let state = NotificationState::from_text(&existing.state);
         return match state {
             Some(NotificationState::Delivered) => Ok(Ok((existing.id, state))),
             Some(NotificationState::Pending) if !existing.side_effect_started => {
-                notifications::deliver_by_pull(tx, existing.id)?;
+                if pulls {
+                    notifications::deliver_by_pull(tx, existing.id)?;
+                }
                 Ok(Ok((existing.id, state)))
             }
             _ => Ok(Err(Refusal {
@@ -369,12 +447,12 @@ fn find_or_insert(
             source_event: None,
             dedupe_key: &dedupe_key,
             command_id: Some(&command.id),
-            delivery_mode: DeliveryMode::PullRequired,
-            state: NotificationState::Delivered,
+            delivery_mode: mode,
+            state: if pulls { NotificationState::Delivered } else { NotificationState::Pending },
             payload: json!({
                 "command_id": command.id,
                 "command_type": command.command_type,
-                "delivery_mode": DeliveryMode::PullRequired,
+                "delivery_mode": mode,
                 "dispatcher_id": request.dispatcher_id,
                 "message": route.message,
                 "permission_check": check,
@@ -389,7 +467,7 @@ fn find_or_insert(
 }
 
 /// Finishes a command as failed before any effect.
-fn refuse(
+pub(super) fn refuse(
     tx: &mut Tx<'_>,
     request: &Request,
     command: &Claimable,
@@ -410,7 +488,10 @@ fn refuse(
         side_effect_started: false,
         state: AttemptState::Failed.as_str(),
     };
-    finish(tx, request, command, claim, AttemptState::Failed, &stored(&element), Some(&refusal.error))?;
+    end_waiting(tx, command, "refused")?;
+    let error = Some(refusal.error.as_str());
+    let end = End { state: AttemptState::Failed, error, started: false, completed: false };
+    finish(tx, request, command, claim, &stored(&element), &end)?;
     Ok(said(Element::Refused(element)))
 }
 
@@ -424,16 +505,29 @@ fn refuse_after(tx: &mut Tx<'_>, request: &Request, command: &Claimable, error: 
     refuse(tx, request, command, &claim, Refusal { error: error.to_string(), error_type })
 }
 
-fn finish(
+/// How an attempt ends.
+pub(super) struct End<'e> {
+    pub(super) state: AttemptState,
+    pub(super) error: Option<&'e str>,
+    /// Whether an effect outside had begun, and whether it is known to be complete.
+    pub(super) started: bool,
+    pub(super) completed: bool,
+}
+
+/// Ends an attempt and its command; `false`, and nothing was written, when somebody else did.
+pub(super) fn finish(
     tx: &mut Tx<'_>,
     request: &Request,
     command: &Claimable,
     claim: &Claim,
-    state: AttemptState,
     result: &Value,
-    error: Option<&str>,
-) -> Result<()> {
-    commands::finish(tx, &command.id, claim.attempt_id, &Outcome { state, result, error })?;
+    end: &End<'_>,
+) -> Result<bool> {
+    let End { state, error, started, completed } = *end;
+    let outcome = Outcome { state, result, error, completed };
+    if !commands::finish(tx, &command.id, claim.attempt_id, &outcome)? {
+        return Ok(false);
+    }
     let (event_type, severity) = match state {
         AttemptState::Succeeded => ("dispatch_command_succeeded", Severity::Info),
         AttemptState::Blocked => ("dispatch_command_blocked", Severity::Warning),
@@ -448,11 +542,11 @@ fn finish(
             "error": error,
             "manager_id": null,
             "result": result,
-            "side_effect_completed": false,
-            "side_effect_started": false,
+            "side_effect_completed": completed,
+            "side_effect_started": started,
             "worker_id": null,
         }),
     );
     telemetry::emit(tx, &event.of_task(command.task_id.as_deref()).severity(severity))?;
-    Ok(())
+    Ok(true)
 }

@@ -10,7 +10,8 @@ use conveyor_store::{Changes, Tx, Wake, bindings};
 use serde_json::json;
 
 use super::elements::Element;
-use super::{Report, Request, Stop, Warn, pass};
+use super::push::Lane;
+use super::{Report, Request, Stop, Terminals, Warn, pass};
 use crate::ingest::Follower;
 use crate::outage::Outage;
 use crate::{Cx, Error, Result, fault};
@@ -23,13 +24,28 @@ struct Watched {
     iterations: u64,
     total: u64,
     kept: VecDeque<Element>,
+    terminals: Terminals,
     /// No task is bound any more, and this watch was to end then.
     nothing_bound: bool,
 }
 
+impl Watched {
+    fn keep(&mut self, elements: Vec<Element>) {
+        self.total += elements.len() as u64;
+        self.kept.extend(elements);
+        self.kept.drain(..self.kept.len().saturating_sub(KEPT));
+    }
+}
+
 /// Watches until the iterations are done or a stop is requested.
 pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -> Result<Report> {
-    let mut watched = Watched { iterations: 0, total: 0, kept: VecDeque::new(), nothing_bound: false };
+    // A bounded watch does one thing after the other, so that what it did is done when it ends.
+    let terminals = match request.iterations {
+        Some(_) => Terminals::InTurn,
+        None => Terminals::Beside(Lane::default()),
+    };
+    let mut watched =
+        Watched { iterations: 0, total: 0, kept: VecDeque::new(), terminals, nothing_bound: false };
     let mut follower = Follower::new();
     let mut outage = Outage::none();
     let mut changes = observe(cx, stop)?;
@@ -62,6 +78,9 @@ pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -
                 break;
             }
         }
+    }
+    if let Terminals::Beside(lane) = std::mem::replace(&mut watched.terminals, Terminals::InTurn) {
+        watched.keep(lane.finish()?);
     }
     Ok(Report {
         dispatcher_id: request.dispatcher_id.clone(),
@@ -126,12 +145,10 @@ fn one_pass(
     let mut processed = 0;
     loop {
         let more = request.ingests() && follower.pass(cx)?.more;
-        let elements = pass::run(cx, request, stop, follower.first_stored())?;
+        let elements = pass::run(cx, request, stop, follower.first_stored(), &mut watched.terminals)?;
         let counted = elements.iter().filter(|element| element.counts()).count();
         processed += elements.len();
-        watched.total += elements.len() as u64;
-        watched.kept.extend(elements);
-        watched.kept.drain(..watched.kept.len().saturating_sub(KEPT));
+        watched.keep(elements);
         let full = counted >= request.limit.max(1);
         let on = more || (full && request.iterations.is_none() && !request.dry_run);
         if !on || stop.is_requested() {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use conveyor_agents::processes;
-use conveyor_agents::tmux::{Tmux, TmuxError};
+use conveyor_agents::tmux::{ServerChoice, Tmux, TmuxError};
 use conveyor_model::{Timestamp, json};
+use conveyor_store::endpoints;
 use conveyor_store::supervision::{self, Side, Supervised, Unfinished};
 use serde::Serialize;
 use serde_json::Value;
@@ -116,15 +117,15 @@ pub struct Warning {
 /// Compares the ledger with the machine.
 pub(super) fn compare(cx: &mut Cx, stale_seconds: i64) -> Result<Live> {
     let now = cx.now();
-    let tasks = cx.db.read(|tx| {
+    let (tasks, sockets) = cx.db.read(|tx| {
         let mut tasks = Vec::new();
         for supervised in supervision::all(tx)? {
             let unfinished = supervision::unfinished_commands(tx, &supervised.task.id)?;
             tasks.push((supervised, unfinished));
         }
-        Ok::<_, crate::Error>(tasks)
+        Ok::<_, crate::Error>((tasks, endpoints::tmux_sockets(tx)?))
     })?;
-    let mut terminals = Terminals { tmux: &cx.tmux, known: BTreeMap::new() };
+    let mut terminals = Terminals { tmux: &cx.tmux, sockets, known: BTreeMap::new() };
     let mut live = Live { manager_liveness_warnings: Vec::new(), ok: true, results: Vec::new() };
     for (supervised, unfinished) in tasks {
         live.manager_liveness_warnings.extend(warning(&supervised, &mut terminals, now, stale_seconds)?);
@@ -138,6 +139,8 @@ pub(super) fn compare(cx: &mut Cx, stale_seconds: i64) -> Result<Live> {
 /// The terminals that there are, each asked for once.
 struct Terminals<'t> {
     tmux: &'t Tmux,
+    /// The sockets of other servers, by session.
+    sockets: BTreeMap<String, String>,
     known: BTreeMap<String, Terminal>,
 }
 
@@ -152,7 +155,11 @@ impl Terminals<'_> {
         if let Some(known) = self.known.get(session) {
             return Ok(known.clone());
         }
-        let found = match self.tmux.first_pane(session) {
+        let tmux = match self.sockets.get(session) {
+            Some(socket) => &self.tmux.clone().on_server(ServerChoice::Socket(socket.into())),
+            None => self.tmux,
+        };
+        let found = match tmux.first_pane(session) {
             Ok(pane_id) => Terminal { live: pane_id.is_some(), pane_id },
             // Where there is no tmux, nothing runs in it.
             Err(TmuxError::NotInstalled { .. }) => Terminal { live: false, pane_id: None },

@@ -4,12 +4,14 @@
 use std::fs::File;
 use std::path::Path;
 
-use conveyor_agents::rollout::{self, Content, Reader, Relation, RolloutError, RolloutFile, RolloutIdentity};
+use conveyor_agents::rollout::{
+    self, Content, Reader, Relation, RolloutError, RolloutFile, RolloutIdentity, TurnEvent,
+};
 use conveyor_model::Actor;
 use conveyor_store::codex_events::{self, NewEvent};
 use conveyor_store::rollout_marks::{self, Identity, Mark};
 use conveyor_store::telemetry::{self, Emit};
-use conveyor_store::{Tx, bindings, sessions};
+use conveyor_store::{Tx, bindings, deliveries, parked, sessions};
 use serde_json::json;
 
 use super::IngestError;
@@ -38,6 +40,15 @@ impl Batch {
     /// Whether there was no complete line.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
+    }
+
+    /// Whether the end of a turn is in it.
+    fn ends_a_turn(&self) -> bool {
+        let ends = |event: &NewEvent| {
+            let step = rollout::turn_event(&event.event_type, event.subtype.as_deref());
+            matches!(step, Some(TurnEvent::Completed | TurnEvent::Aborted))
+        };
+        self.events.iter().any(ends)
     }
 }
 
@@ -130,6 +141,11 @@ impl Source {
             record(tx, mark, batch, new_events)?;
             if new_events > 0 {
                 tx.wake_waiters();
+                if batch.ends_a_turn() {
+                    // What waits for this session's terminal may go now.
+                    parked::release(tx, &mark.session_id)?;
+                    deliveries::look_now(tx, &mark.session_id)?;
+                }
             }
             Ok(Some(new_events))
         })?;

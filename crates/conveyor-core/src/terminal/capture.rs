@@ -50,7 +50,7 @@ pub struct Captured {
 pub fn capture(place: &mut Place, name: &str, history_lines: i64) -> Result<Captured> {
     let subject = resolve(place, name)?;
     let tmux_session = subject.tmux_session()?;
-    if !place.tmux().has_session(&tmux_session)? {
+    if !subject.tmux.has_session(&tmux_session)? {
         return Err(Error::TerminalNotRunning { name: name.to_owned(), tmux_session });
     }
     let root = place.root().to_owned();
@@ -65,10 +65,10 @@ pub fn record(cx: &mut Cx, root: &Path, subject: &Subject, history_lines: i64) -
     let tmux_session = subject.tmux_session()?;
     let extent =
         Extent { history_lines: u32::try_from(history_lines.max(0)).unwrap_or(u32::MAX), attributes: false };
-    let look = cx.tmux.look(&Target::Session(tmux_session.clone()), extent)?;
+    let look = subject.tmux.look(&Target::Session(tmux_session.clone()), extent)?;
     let pane_id = match subject.recorded_pane_id() {
         Some(id) => Some(id.to_owned()),
-        None => cx.tmux.first_pane(&tmux_session)?,
+        None => subject.tmux.first_pane(&tmux_session)?,
     };
     let text = look.text.trim_end_matches('\n').to_owned();
     let captured = Captured {

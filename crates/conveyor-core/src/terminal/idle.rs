@@ -142,7 +142,7 @@ fn visible_screen(place: &Place, subject: &Subject, terminal: &mut Terminal) -> 
         return Ok(terminal.visible.take());
     }
     let target = Target::Session(subject.tmux_session()?);
-    match place.tmux().look(&target, Extent::default()) {
+    match subject.tmux.look(&target, Extent::default()) {
         Ok(look) => Ok(Some(look.text)),
         Err(error) => {
             terminal.error.get_or_insert(error.to_string());

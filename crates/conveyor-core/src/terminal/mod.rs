@@ -6,8 +6,10 @@ mod idle;
 mod observe;
 mod stop;
 
+use conveyor_agents::tmux::{ServerChoice, Tmux};
+use conveyor_model::Adapter;
 use conveyor_model::records::Session;
-use conveyor_store::sessions;
+use conveyor_store::{StoreError, Tx, endpoints, sessions};
 
 use crate::legacy::{Config, Place, check_name, tmux_session_of};
 use crate::{Error, Result};
@@ -22,6 +24,8 @@ pub use stop::{Request as StopRequest, Stopped, stop};
 pub struct Subject {
     /// The name.
     pub name: String,
+    /// The tmux server that its terminal is in.
+    pub tmux: Tmux,
     /// What it is.
     pub kind: SubjectKind,
 }
@@ -90,5 +94,24 @@ pub fn resolve(place: &mut Place, name: &str) -> Result<Subject> {
             SubjectKind::Session(Box::new(session))
         }
     };
-    Ok(Subject { name: name.to_owned(), kind })
+    let ours = place.tmux().clone();
+    let tmux = match &kind {
+        SubjectKind::Worker(_) => ours,
+        SubjectKind::Session(session) => place.cx()?.db.read(|tx| server_of(tx, session, &ours))?,
+    };
+    Ok(Subject { name: name.to_owned(), kind, tmux })
+}
+
+/// The tmux server that a session's terminal is in: the recorded one, whatever surroundings we run
+/// in, else ours. The ledger must have our tables.
+pub(crate) fn server_of(tx: &mut Tx<'_>, session: &Session, ours: &Tmux) -> Result<Tmux, StoreError> {
+    let endpoint = endpoints::active(tx, &session.id, Adapter::Tmux)?;
+    // What was recorded for another terminal is about a predecessor.
+    let endpoint = endpoint
+        .filter(|endpoint| endpoint.text("session").is_none_or(|known| Some(known) == session.tmux()));
+    let socket = endpoint.as_ref().and_then(|endpoint| endpoint.text("socket_name"));
+    Ok(match socket {
+        Some(socket) => ours.clone().on_server(ServerChoice::Socket(socket.into())),
+        None => ours.clone(),
+    })
 }

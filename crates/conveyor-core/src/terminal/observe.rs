@@ -96,7 +96,7 @@ pub(super) struct Terminal {
 
 pub(super) fn look(place: &mut Place, subject: &Subject, refresh: Refresh) -> Result<Terminal> {
     let mut terminal = Terminal::default();
-    let asked = subject.tmux_session().and_then(|session| Ok(place.tmux().has_session(&session)?));
+    let asked = subject.tmux_session().and_then(|session| Ok(subject.tmux.has_session(&session)?));
     match asked {
         Ok(running) => terminal.running = running,
         Err(error @ (Error::Tmux(_) | Error::NoTmuxSession(_))) => terminal.error = Some(error.to_string()),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use conveyor_agents::tmux::Tmux;
 use conveyor_model::Role;
 use conveyor_model::records::Task;
 use conveyor_store::{Tx, bindings, transcripts};
@@ -9,7 +10,7 @@ use conveyor_store::{Tx, bindings, transcripts};
 use super::Side;
 use crate::legacy::Config;
 use crate::stopping::Thread;
-use crate::{Result, reference};
+use crate::{Result, reference, terminal};
 
 /// A terminal that belongs to a side of a task.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct Context {
     pub(crate) role: Role,
     pub(crate) side: Side,
     pub(crate) owner: Owner,
+    /// The tmux server that the terminal is in.
+    pub(crate) tmux: Tmux,
 }
 
 /// What the terminal is registered as.
@@ -88,16 +91,22 @@ impl Context {
 
 /// Whose terminal shows the side of a task: a worker or manager of older versions that is still
 /// active, else the session of the newest binding, live ones first. `None` when there is nobody.
-pub(crate) fn find(tx: &mut Tx<'_>, state_root: &Path, task: &Task, role: Role) -> Result<Option<Context>> {
+pub(crate) fn find(
+    tx: &mut Tx<'_>,
+    state_root: &Path,
+    tmux: &Tmux,
+    task: &Task,
+    role: Role,
+) -> Result<Option<Context>> {
     let legacy = match role {
         Role::Worker => legacy_worker(tx, state_root, task)?,
         Role::Manager => legacy_manager(tx, task)?,
     };
     let found = match legacy {
-        Some(found) => Some(found),
-        None => session(tx, task, role)?,
+        Some((side, owner)) => Some((side, owner, tmux.clone())),
+        None => session(tx, tmux, task, role)?,
     };
-    Ok(found.map(|(side, owner)| Context { task: task.clone(), role, side, owner }))
+    Ok(found.map(|(side, owner, tmux)| Context { task: task.clone(), role, side, owner, tmux }))
 }
 
 fn legacy_worker(tx: &mut Tx<'_>, state_root: &Path, task: &Task) -> Result<Option<(Side, Owner)>> {
@@ -128,18 +137,17 @@ fn legacy_manager(tx: &mut Tx<'_>, task: &Task) -> Result<Option<(Side, Owner)>>
     }))
 }
 
-fn session(tx: &mut Tx<'_>, task: &Task, role: Role) -> Result<Option<(Side, Owner)>> {
+fn session(tx: &mut Tx<'_>, tmux: &Tmux, task: &Task, role: Role) -> Result<Option<(Side, Owner, Tmux)>> {
     let Some(binding) = bindings::newest_of_task(tx, &task.id)? else { return Ok(None) };
-    let session = reference::bound_session(tx, &binding, role)?;
-    Ok(session.map(|session| {
-        let owner = Owner::Session(Thread::of(&session));
-        let side = Side {
-            tmux_session: session.tmux().map(ToOwned::to_owned),
-            id: session.id,
-            name: session.name,
-            state: session.state,
-            tmux_pane_id: session.tmux_pane_id.filter(|pane| !pane.is_empty()),
-        };
-        (side, owner)
-    }))
+    let Some(session) = reference::bound_session(tx, &binding, role)? else { return Ok(None) };
+    let tmux = terminal::server_of(tx, &session, tmux)?;
+    let owner = Owner::Session(Thread::of(&session));
+    let side = Side {
+        tmux_session: session.tmux().map(ToOwned::to_owned),
+        id: session.id,
+        name: session.name,
+        state: session.state,
+        tmux_pane_id: session.tmux_pane_id.filter(|pane| !pane.is_empty()),
+    };
+    Ok(Some((side, owner, tmux)))
 }

@@ -38,10 +38,11 @@ impl Seen {
 /// # Errors
 /// A terminal that is not the registered one, or a failing tmux, ledger or file.
 pub(super) fn look(cx: &mut Cx, state_root: &Path, context: &Context, lines: u32) -> Result<Seen> {
-    let (session, pane_id) = verified(&cx.tmux, context)?;
+    let (session, pane_id) = verified(&context.tmux, context)?;
     if let Owner::LegacyWorker(worker) = &context.owner {
         let name = context.side.name.clone();
-        let subject = Subject { name, kind: SubjectKind::Worker(worker.config.clone()) };
+        let kind = SubjectKind::Worker(worker.config.clone());
+        let subject = Subject { name, kind, tmux: context.tmux.clone() };
         let captured = terminal::record(cx, state_root, &subject, lines.into())?;
         return Ok(Seen {
             tmux_session: session,
@@ -52,7 +53,7 @@ pub(super) fn look(cx: &mut Cx, state_root: &Path, context: &Context, lines: u32
     }
     // The pane that was proven, not the one that somebody may have opened beside it.
     let extent = Extent { history_lines: lines, attributes: false };
-    let look = match cx.tmux.look(&Target::Pane(pane_id), extent) {
+    let look = match context.tmux.look(&Target::Pane(pane_id), extent) {
         Ok(look) => look,
         Err(TmuxError::NoSession { .. }) => return Err(refusal(context, &[context.owner.missing()])),
         Err(error) => return Err(error.into()),

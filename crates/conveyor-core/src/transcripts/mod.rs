@@ -61,12 +61,13 @@ pub struct Captures {
 pub fn capture_all(cx: &mut Cx, request: &Request<'_>) -> Result<Captures> {
     let task = cx.db.read(|tx| reference::task(tx, request.task))?;
     let extent = Extent { lines: request.lines, mode: request.mode, source: SOURCE };
+    let tmux = cx.tmux.clone();
     let mut captures = Vec::new();
     let mut lacking = Vec::new();
     for &role in request.roles.each() {
         let captured = cx
             .db
-            .read(|tx| find_context(tx, request.state_root, &task, role))
+            .read(|tx| find_context(tx, request.state_root, &tmux, &task, role))
             .and_then(|context| context.ok_or_else(|| Error::NoTerminal { task: task.name.clone(), role }))
             .and_then(|context| capture(cx, request.state_root, &context, &extent));
         let captured = match captured {

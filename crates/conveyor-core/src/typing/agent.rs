@@ -103,6 +103,16 @@ pub(crate) struct Asked {
     pub(crate) version: Option<String>,
 }
 
+impl Asked {
+    /// The same for somebody who knows that the last turn failed: the agent takes a message then.
+    pub(crate) fn after_known_error(mut self) -> Self {
+        if self.activity.state == AgentState::Error {
+            self.activity.state = AgentState::Idle;
+        }
+        self
+    }
+}
+
 /// A moment before an effect, from which on proofs count.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {

@@ -10,15 +10,15 @@
 //! | the delivery's row: intent, lock, outcome | `session` |
 //! | the commands | [`nudge`], [`interrupt`] |
 
-mod agent;
+pub(crate) mod agent;
 pub mod interrupt;
 mod journal;
 pub mod nudge;
 mod pane;
 mod record;
 mod refusal;
-mod session;
-mod typist;
+pub(crate) mod session;
+pub(crate) mod typist;
 pub mod verdict;
 
 use serde::Serialize;

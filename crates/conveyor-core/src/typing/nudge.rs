@@ -8,7 +8,7 @@ use super::agent::{Agent, Sources};
 use super::journal::{self, Entry};
 use super::pane::Pane;
 use super::session::{Assessed, Live, assess, outcome_of};
-use super::typist::{Care, Typed, Typist, check_text};
+use super::typist::{Care, Keep, Typed, Typist, check_text};
 use super::verdict::Refusal;
 use super::{Delivery, Guard, NotReady, Sent};
 use crate::legacy::{Place, tmux_session_of};
@@ -244,7 +244,11 @@ fn guarded(cx: &mut Cx, request: &Request<'_>, live: &mut Live, sent: &mut Sent)
         return Err(live.not_ready(raced(), state));
     }
     let care = if refusal.is_some() { Care::Forced } else { Care::Guarded };
-    let typed = type_text(live, request.text, mark, care);
+    // Whoever types in spite of a message in flight holds no row that could be lost.
+    let typed = type_text(live, request.text, mark, care, &mut || match &delivery_id {
+        Some(id) => cx.db.write(|tx| deliveries::renew(tx, id, &lease_by)).unwrap_or(false),
+        None => true,
+    });
     if let Some(id) = &delivery_id {
         let outcome = match &typed {
             Ok(typed) => outcome_of(typed),
@@ -258,15 +262,21 @@ fn guarded(cx: &mut Cx, request: &Request<'_>, live: &mut Live, sent: &mut Sent)
     Ok(has_entered(&typed))
 }
 
-fn type_text(live: &mut Live, text: &str, mark: super::agent::Mark, care: Care) -> Result<Typed> {
+fn type_text(
+    live: &mut Live,
+    text: &str,
+    mark: super::agent::Mark,
+    care: Care,
+    keep: Keep<'_>,
+) -> Result<Typed> {
     let Live { session, pane, agent } = live;
     let typist = Typist { pane, buffer: format!("workerctl-session-{}", session.name), text };
     typist.load()?;
-    typist.type_and_prove(agent, mark, care)
+    typist.type_and_prove(agent, mark, care, keep)
 }
 
 fn has_entered(typed: &Typed) -> bool {
-    !matches!(typed, Typed::Unconfirmed { reason: "paste_not_visible" | "state_changed" })
+    !matches!(typed, Typed::Unconfirmed { reason: "paste_not_visible" | "state_changed" | "lease_lost" })
 }
 
 fn raced() -> Refusal {
@@ -359,5 +369,5 @@ fn type_to_worker(pane: &Pane, agent: &mut Agent, request: &Request<'_>) -> Resu
     };
     let mark = agent.mark();
     typist.load()?;
-    typist.type_and_prove(agent, mark, care).map(Some)
+    typist.type_and_prove(agent, mark, care, &mut || true).map(Some)
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use conveyor_agents::age;
 use conveyor_agents::processes::{ForegroundProcess, foreground};
 use conveyor_agents::screen::{self, Activity, Composer, Cursor, Pattern, Screen};
-use conveyor_agents::tmux::{Extent, Look, PaneFacts, ServerChoice, Target, Tmux};
+use conveyor_agents::tmux::{Extent, Look, PaneFacts, Target, Tmux};
 use conveyor_model::Adapter;
 use conveyor_model::records::Session;
 use conveyor_store::{StoreError, Tx, endpoints};
 
 use super::agent::Asked;
 use super::verdict::{Address, Evidence, Input, Program};
-use crate::Result;
+use crate::{Result, terminal};
 
 /// Between two looks that must agree.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(150);
@@ -41,11 +41,7 @@ impl Pane {
         let endpoint = endpoints::active(tx, &session.id, Adapter::Tmux)?;
         // What was recorded for another terminal is about a predecessor.
         let endpoint = endpoint.filter(|endpoint| endpoint.text("session").is_none_or(|known| known == name));
-        let socket = endpoint.as_ref().and_then(|endpoint| endpoint.text("socket_name"));
-        let tmux = match socket {
-            Some(socket) => tmux.clone().on_server(ServerChoice::Socket(socket.into())),
-            None => tmux.clone(),
-        };
+        let tmux = terminal::server_of(tx, session, tmux)?;
         let recorded = session.tmux_pane_id.as_deref().filter(|id| !id.is_empty());
         let pane_id = recorded.or_else(|| endpoint.as_ref()?.text("pane_id")).map(ToOwned::to_owned);
         let pid = endpoint.as_ref().and_then(|endpoint| endpoint.number("pane_pid"));

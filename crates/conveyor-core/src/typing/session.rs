@@ -1,6 +1,8 @@
 //! A registered session whose terminal is to be typed into: what is needed for that, and the record
 //! of what came of it.
 
+use std::path::Path;
+
 use conveyor_agents::screen::Composer;
 use conveyor_agents::tmux::PaneFacts;
 use conveyor_model::records::Session;
@@ -47,6 +49,18 @@ impl Live {
         Ok(Self { session, pane, agent: sources.ask(guard.native) })
     }
 
+    /// The session of this id; `None` when there is none, or it has no terminal.
+    pub(crate) fn of_id(cx: &mut Cx, id: &str, guard: Guard) -> Result<Option<Self>> {
+        let (base, tmux) = (cx.cwd.clone(), cx.tmux.clone());
+        let found = cx.db.read(|tx| {
+            let Some(session) = sessions::by_id(tx, id)? else { return Ok::<_, Error>(None) };
+            let Some(pane) = Pane::of(tx, &session, &tmux)? else { return Ok(None) };
+            let sources = Sources::of(tx, &session, &base)?;
+            Ok(Some((session, pane, sources)))
+        })?;
+        Ok(found.map(|(session, pane, sources)| Self { session, pane, agent: sources.ask(guard.native) }))
+    }
+
     /// Makes sure that its terminal is there.
     pub(crate) fn require_running(&self) -> Result<()> {
         if self.pane.tmux.has_session(&self.pane.session)? {
@@ -56,6 +70,11 @@ impl Live {
             name: self.session.name.clone(),
             tmux_session: self.pane.session.clone(),
         })
+    }
+
+    /// What stands where messages are typed, as far as one look tells.
+    pub(crate) fn composer(&self) -> Composer {
+        self.pane.look().map_or(Composer::Unknown, |look| super::pane::composer(&look))
     }
 
     /// Looks at everything that a verdict needs.
@@ -102,8 +121,7 @@ impl Live {
             return Ok(None);
         };
         // A dispatcher's message is settled with its command, by a dispatcher.
-        let others = earlier.command_id.is_some() || earlier.notification_id.is_some();
-        if others || !(earlier.lapsed || earlier.stage == DeliveryStage::Unknown) {
+        if earlier.is_awaited || !(earlier.lapsed || earlier.stage == DeliveryStage::Unknown) {
             return Ok(Some(in_the_way(&earlier)));
         }
         let outcome = match find_again(&mut self.agent, &earlier) {
@@ -136,14 +154,20 @@ impl Live {
             incarnation: &format!("{}:{}", facts.id, facts.pid),
             body_sha256: &digest::of(text.as_bytes()),
             body_bytes: text.len(),
-            external: json!({
-                "since_ms": mark.at_ms,
-                "rollout_offset": mark.offset,
-                "text_sha256": digest::of(normalised(text).as_bytes()),
-            }),
+            external: self.facts_for_look_up(text, mark),
             lease_by,
         };
         Ok(deliveries::begin_typing(tx, &new)?)
+    }
+
+    /// What somebody needs who is to find out later whether a text arrived.
+    pub(crate) fn facts_for_look_up(&self, text: &str, mark: Mark) -> Value {
+        json!({
+            "rollout": self.agent.sources.rollout,
+            "rollout_offset": mark.offset,
+            "since_ms": mark.at_ms,
+            "text_sha256": digest::of(normalised(text).as_bytes()),
+        })
     }
 }
 
@@ -172,6 +196,11 @@ pub(crate) fn find_again(agent: &mut Agent, earlier: &InFlight) -> Found {
     else {
         return Found::Unclear;
     };
+    // Registered anew with another record, which tells nothing about the old one.
+    let known = earlier.external.get("rollout").and_then(Value::as_str).map(Path::new);
+    if known.is_some() && known != agent.sources.rollout.as_deref() {
+        return Found::Unclear;
+    }
     let mark = Mark { at_ms, offset: u64::try_from(offset).unwrap_or(0) };
     agent.find(mark, &|text| digest::of(text.as_bytes()) == wanted)
 }

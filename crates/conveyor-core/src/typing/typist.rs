@@ -9,7 +9,7 @@ use super::agent::{Agent, Found, Mark};
 use super::pane::{Pane, composer};
 use super::record::normalised;
 use super::verdict::{self, Grade, Refusal};
-use crate::{Error, Result};
+use crate::{Error, Result, fault};
 
 /// So that the program sees paste and Enter as two things.
 const AFTER_PASTE: Duration = Duration::from_millis(100);
@@ -44,9 +44,15 @@ pub(crate) enum Typed {
 pub(crate) enum Care {
     /// Enter only while everything is proven.
     Guarded,
+    /// As guarded; but that the agent's last turn failed is known to whoever sends the text.
+    AfterError,
     /// Enter whatever the screen shows; the proof is still waited for.
     Forced,
 }
+
+/// Asked before each key whether the text is still ours to type: `false` when it was held for too
+/// long and somebody else may have decided about it.
+pub(crate) type Keep<'k> = &'k mut dyn FnMut() -> bool;
 
 /// A text that can be typed into a pane.
 pub(crate) struct Typist<'a> {
@@ -99,23 +105,38 @@ impl Typist<'_> {
 
     /// Types the loaded text, presses Enter, and waits for the turn that begins with it. An error
     /// means that nothing reached the pane.
-    pub(crate) fn type_and_prove(&self, agent: &mut Agent, mark: Mark, care: Care) -> Result<Typed> {
+    pub(crate) fn type_and_prove(
+        &self,
+        agent: &mut Agent,
+        mark: Mark,
+        care: Care,
+        keep: Keep<'_>,
+    ) -> Result<Typed> {
+        fault::point("typing.loaded");
+        if !keep() {
+            let _ = self.tmux().delete_buffer(&self.buffer);
+            return unconfirmed("lease_lost");
+        }
         match self.paste() {
             Ok(()) => {}
             // The only failure after which the fate of the text is open.
             Err(Error::Tmux(TmuxError::TimedOut { .. })) => return unconfirmed("paste_not_visible"),
             Err(error) => return Err(error),
         }
+        fault::point("typing.pasted");
         std::thread::sleep(AFTER_PASTE);
-        if care == Care::Guarded {
-            if !self.is_shown()? {
+        if care != Care::Forced {
+            if !self.is_shown() {
                 return unconfirmed("paste_not_visible");
             }
-            if !self.may_press_enter(agent) {
+            if !self.may_press_enter(agent, care) {
                 return unconfirmed("state_changed");
             }
         }
-        self.press_enter_and_prove(agent, mark, care)
+        if !keep() {
+            return unconfirmed("lease_lost");
+        }
+        self.press_enter_and_prove(agent, mark, care, keep)
     }
 
     fn paste(&self) -> Result<()> {
@@ -130,10 +151,17 @@ impl Typist<'_> {
         Ok(pasted?)
     }
 
-    fn press_enter_and_prove(&self, agent: &mut Agent, mark: Mark, care: Care) -> Result<Typed> {
+    fn press_enter_and_prove(
+        &self,
+        agent: &mut Agent,
+        mark: Mark,
+        care: Care,
+        keep: Keep<'_>,
+    ) -> Result<Typed> {
         if self.press_enter().is_err() {
             return unconfirmed("not_submitted");
         }
+        fault::point("typing.entered");
         if let Some(seen) = self.proof(agent, mark) {
             return Ok(seen);
         }
@@ -144,7 +172,7 @@ impl Typist<'_> {
             return unconfirmed("no_proof");
         };
         match standing {
-            Composer::Draft { .. } if self.is_shown()? && self.may_press_enter(agent) => {
+            Composer::Draft { .. } if self.is_shown() && self.may_press_enter(agent, care) && keep() => {
                 if self.press_enter().is_err() {
                     return unconfirmed("not_submitted");
                 }
@@ -161,23 +189,23 @@ impl Typist<'_> {
     }
 
     /// Waits until the composer shows the end of the text.
-    fn is_shown(&self) -> Result<bool> {
+    fn is_shown(&self) -> bool {
         let deadline = Instant::now() + UNTIL_SHOWN;
         loop {
             // What cannot be looked at is not shown.
             if self.pane.look().is_ok_and(|look| shows(&look.text, &composer(&look), self.text)) {
-                return Ok(true);
+                return true;
             }
             if Instant::now() >= deadline {
-                return Ok(false);
+                return false;
             }
             std::thread::sleep(PAUSE);
         }
     }
 
     /// A dialog may have opened, a turn may have begun since the text was pasted.
-    fn may_press_enter(&self, agent: &mut Agent) -> bool {
-        let asked = agent.look();
+    fn may_press_enter(&self, agent: &mut Agent, care: Care) -> bool {
+        let asked = if care == Care::AfterError { agent.look().after_known_error() } else { agent.look() };
         self.pane.examine_again(asked).is_ok_and(|evidence| verdict::judge_again(&evidence).is_none())
     }
 

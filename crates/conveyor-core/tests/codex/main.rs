@@ -132,6 +132,7 @@ fn dispatch_once(cx: &mut Cx) -> Vec<String> {
         only: None,
         dry_run: false,
         exit_when_unbound: false,
+        guard: Guard::default(),
         ingest: Some(true),
     };
     let report = dispatch::run(cx, &request, &dispatch::Stop::default(), &mut |_| {}).expect("a pass");

@@ -7,6 +7,7 @@ use conveyor_core::dispatch::{self, Signal, Stop};
 use conveyor_core::inbox::{self, Inbox};
 use conveyor_core::ingest::{self, Follower};
 use conveyor_core::queue::{self, EnqueueRequest};
+use conveyor_core::typing::Guard;
 use conveyor_core::{Cx, Error, bindings, sessions};
 use conveyor_model::{CommandType, Role};
 
@@ -124,6 +125,7 @@ pub fn one_pass(id: &str, limit: usize, ingest: bool) -> dispatch::Request {
         only: None,
         dry_run: false,
         ingest: Some(ingest),
+        guard: Guard::default(),
         exit_when_unbound: false,
     }
 }

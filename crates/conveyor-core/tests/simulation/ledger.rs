@@ -45,7 +45,7 @@ impl Place {
         };
         let db = Db::open(&self.location, Access::Write, options).unwrap();
         // No actor reaches a terminal.
-        let tmux = Tmux::new("tmux", ServerChoice::Default);
+        let tmux = Tmux::new(self.dir.join("no-tmux"), ServerChoice::Default);
         Cx { db, cwd: self.dir.clone(), parent_pid: 1, tmux }
     }
 

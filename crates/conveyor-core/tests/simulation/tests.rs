@@ -121,6 +121,7 @@ fn everything_happened(counts: &Counts) {
         "parked",
         "refused",
         "refused to somebody",
+        "released",
     ];
     for what in expected {
         assert!(counts.contains_key(what), "it never happened: {what}");
@@ -133,6 +134,7 @@ fn everything_happened(counts: &Counts) {
         "dispatch.after_waiting",
         "dispatch.before_completions",
         "dispatch.after_completions",
+        "push.looked",
         "inbox.found",
         "inbox.looked",
         "inbox.consumed",

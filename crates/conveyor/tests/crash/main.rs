@@ -25,6 +25,8 @@ mod freezing;
 mod process;
 mod random_kills;
 mod server_restarts;
+#[cfg(feature = "fault-points")]
+mod typed;
 mod workload;
 mod world;
 

@@ -34,6 +34,7 @@ mod manager_config;
 mod mutation_audit;
 mod open;
 mod panes;
+mod push;
 mod queue;
 mod reconcile;
 mod register;

@@ -57,6 +57,10 @@ fn changed(
     let fixed =
         |c: &Command| (c.place, c.task.clone(), c.kind.clone(), c.message.clone(), c.created_at.clone());
     ensure!(fixed(earlier) == fixed(command), "command {id} became another one");
+    if released(change, earlier, command) {
+        judge.count("released");
+        return Ok(());
+    }
     ensure!(job.routes(), "command {id} was changed by {job:?}");
     let target = change.before.target(&command.task, &command.kind);
     let typed_at = target.is_some_and(|(_, session)| session.tmux);
@@ -93,6 +97,16 @@ fn changed(
         (from, to, _) => return Err(format!("command {id} went from {from} to {to} through {job:?}")),
     }
     Ok(())
+}
+
+/// What was put off may be due at once: its receiver's turn has ended, or it is reached otherwise.
+fn released(change: &Change<'_>, earlier: &Command, command: &Command) -> bool {
+    let due = command.available_at.as_deref().and_then(Timestamp::parse);
+    let job = change.step.job;
+    (earlier.state.as_str(), command.state.as_str()) == ("pending", "pending")
+        && (job.ingests() || job.routes())
+        && earlier.available_at.is_some()
+        && due.is_some_and(|due| due <= change.step.now)
 }
 
 /// A claim ends for others only when its time is over.

@@ -7,6 +7,7 @@ use conveyor_model::{CommandType, WORKER_TASK_COMPLETE};
 use conveyor_store::Access;
 
 use crate::app::App;
+use crate::commands::typing::GuardMode;
 use crate::commands::{DbPath, Group, JsonFlag, Subcommand};
 use crate::failure::Failure;
 use crate::values;
@@ -51,6 +52,8 @@ pub struct Dispatch {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
+    guard: GuardMode,
+    #[command(flatten)]
     json: JsonFlag,
     #[command(flatten)]
     db: DbPath,
@@ -64,15 +67,19 @@ impl Subcommand for Dispatch {
     const GROUP: Group = Group::Queue;
     const ABOUT: &'static str = "Route queued messages and worker completions to their receivers";
     const HELP: &'static str = "\
-A dispatcher is mechanical: it never judges work and never types into a terminal blindly. A message for a
-session without a terminal goes into its inbox. A message for a terminal is put off, with the reason, and
-tried again. Any number of dispatchers may run on one ledger; each message is executed once.
+A dispatcher is mechanical: it never judges work. A message for a session without a terminal goes into its
+inbox. A message for a terminal is typed only while it is proven that the agent there is idle and its composer
+empty, and counts as delivered only once the agent's own record has the turn that begins with it. Until then it
+is put off, with the reason; a watch tries again as soon as the agent's turn has ended. What was typed and cannot
+be proven is unconfirmed and never typed again. Any number of dispatchers may run on one ledger; each message is
+executed once.
 
 Example:
   conveyor dispatch --once --json --path ./ledger.db
   conveyor dispatch --watch --path ./ledger.db";
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
+        let guard = self.guard.guard(app)?;
         let mut cx = app.open(&self.db, Access::Write)?;
         let request = Request {
             watch: self.watch,
@@ -87,6 +94,7 @@ Example:
                 None => Signal::Completion,
             }),
             dry_run: self.dry_run,
+            guard,
             ingest: self.ingest.then_some(true).or_else(|| self.no_ingest.then_some(false)),
         };
         let stop = Stop::default();

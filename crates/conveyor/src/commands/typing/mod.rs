@@ -13,7 +13,7 @@ use conveyor_core::typing::Guard;
 use crate::app::App;
 use crate::failure::Failure;
 
-/// How careful to be: shared by the commands that write to terminals.
+/// How careful to be: shared by the commands that write to terminals at once.
 #[derive(clap::Args)]
 pub struct GuardFlags {
     /// Type in spite of missing proofs; that is recorded
@@ -23,7 +23,7 @@ pub struct GuardFlags {
     mode: GuardMode,
 }
 
-/// How careful to be, of commands that never type in spite of missing proofs.
+/// Which proofs there are: shared by all commands that write to terminals.
 #[derive(clap::Args)]
 pub struct GuardMode {
     /// `off` types as agent-conveyor 0.1.10 did, without any proof [default: $CONVEYOR_TYPING_GUARD, else strict]
@@ -35,7 +35,7 @@ pub struct GuardMode {
 }
 
 impl GuardFlags {
-    /// As [`GuardMode::guard`].
+    /// As [`GuardMode::guard`], forced where that is wanted.
     ///
     /// # Errors
     /// An environment variable with another value than it may have.
@@ -45,28 +45,38 @@ impl GuardFlags {
 }
 
 impl GuardMode {
-    /// What the flags and, where they are silent, the environment say. One line warns of doing
-    /// without a guard.
+    /// What the flags and, where they are silent, the environment say; nothing is forced. One line
+    /// warns of doing without a guard.
     ///
     /// # Errors
     /// An environment variable with another value than it may have.
     pub fn guard(&self, app: &mut App<'_>) -> Result<Guard, Failure> {
-        let environment = &app.host.environment;
-        let mode = self.typing_guard.as_ref().or(environment.typing_guard.as_ref());
-        let strict = match mode.map(String::as_str) {
-            None | Some("strict" | "on") => true,
-            Some("off") => false,
-            Some(other) => return Err(bad_switch("CONVEYOR_TYPING_GUARD", other, "strict or off")),
-        };
-        let native = native(app, self.no_native)?;
-        if !strict {
-            let line =
-                "the typing guard is off: nothing proves that the terminal takes the text as a message";
-            // Nobody is left to warn when standard error is gone.
-            let _ = writeln!(app.host.stderr, "{line}");
-        }
-        Ok(Guard { strict, native, force: false })
+        guard(app, self.typing_guard.as_deref(), self.no_native)
     }
+}
+
+/// What the environment says, for commands without flags about it.
+///
+/// # Errors
+/// An environment variable with another value than it may have.
+pub fn guard_of_environment(app: &mut App<'_>) -> Result<Guard, Failure> {
+    guard(app, None, false)
+}
+
+fn guard(app: &mut App<'_>, mode: Option<&str>, no_native: bool) -> Result<Guard, Failure> {
+    let environment = &app.host.environment;
+    let strict = match mode.or(environment.typing_guard.as_deref()) {
+        None | Some("strict" | "on") => true,
+        Some("off") => false,
+        Some(other) => return Err(bad_switch("CONVEYOR_TYPING_GUARD", other, "strict or off")),
+    };
+    let native = native(app, no_native)?;
+    if !strict {
+        let line = "the typing guard is off: nothing proves that the terminal takes the text as a message";
+        // Nobody is left to warn when standard error is gone.
+        let _ = writeln!(app.host.stderr, "{line}");
+    }
+    Ok(Guard { strict, native, force: false })
 }
 
 /// Whether agents' servers are asked.
