@@ -19,13 +19,15 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 /// Whether there is a process with this pid. One that we may not signal counts; one that has ended
-/// and was not reaped by its parent does not.
+/// and was not reaped by its parent does not. Inside an agent's sandbox that hides processes every
+/// one counts: that none is seen proves nothing there.
 #[must_use]
 pub fn is_alive(pid: i64) -> bool {
     let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
     pid.is_some_and(|pid| {
         let known = !matches!(test_kill_process(pid), Err(Errno::SRCH));
-        known && !procfs::has_ended(pid.as_raw_nonzero().get())
+        let pid = pid.as_raw_nonzero().get();
+        if known { !procfs::has_ended(pid) } else { procfs::is_walled_in() }
     })
 }
 

@@ -89,6 +89,15 @@ pub(super) fn has_ended(pid: i32) -> bool {
     matches!(state, Some(b'Z' | b'X'))
 }
 
+/// What is the first process where a sandbox of an agent hides all others (Codex's own helper, as
+/// far as the system keeps its name, or bubblewrap).
+const WALLS: [&str; 2] = ["codex-linux-san", "bwrap"];
+
+/// Whether we run in a sandbox that shows its own processes only.
+pub(super) fn is_walled_in() -> bool {
+    fs::read_to_string("/proc/1/comm").is_ok_and(|name| WALLS.contains(&name.trim_end()))
+}
+
 /// The fourth field of a `stat` file. The second is the program's name in parentheses and may
 /// itself contain parentheses and spaces.
 fn parent_of(stat: &[u8]) -> Option<u32> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -142,12 +142,6 @@ impl<'l> Stage<'l> {
         self.run(arguments).json()
     }
 
-    /// Starts a command that goes on.
-    pub fn spawn(&self, arguments: &[&str]) -> Running {
-        let mut command = self.command(arguments);
-        Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
-    }
-
     pub fn sql(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.ledger()).unwrap()
     }
@@ -212,14 +206,4 @@ pub fn ran(mut command: Command) -> Ran {
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
-}
-
-/// A running command; it ends with this value.
-pub struct Running(pub Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

@@ -41,6 +41,7 @@ mod register;
 mod rollouts;
 mod sessions;
 mod shell;
+mod spawn;
 mod start;
 mod stop;
 mod tail;

@@ -6,8 +6,8 @@ pub mod start;
 use std::io::Write;
 use std::time::Duration;
 
-use conveyor_core::spawn::{Approval, Sandbox};
-use conveyor_core::spawn::{Installation, Startup};
+use conveyor_core::doctor::{self, AgentShell};
+use conveyor_core::spawn::{Approval, Installation, Sandbox, Startup};
 
 use crate::app::App;
 use crate::failure::Failure;
@@ -88,6 +88,17 @@ impl StartFlags {
 
     fn cwd(&self, app: &App<'_>) -> std::path::PathBuf {
         self.cwd.as_deref().map_or_else(|| app.host.cwd.clone(), |given| app.absolute(given))
+    }
+}
+
+/// Says what a person should know before an agent is started: that it may do everything, that it
+/// will not find us.
+fn warn_before(app: &mut App<'_>, startup: &Startup, installation: &Installation) {
+    warn_of_freedom(app, startup);
+    let environment = &app.host.environment;
+    let (shell, program) = (environment.shell.as_deref(), environment.executable.as_deref());
+    if let AgentShell::Missing(advice) = doctor::conveyor_in_agent_shell(shell, program, installation) {
+        warn(app, &[advice]);
     }
 }
 

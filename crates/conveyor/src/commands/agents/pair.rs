@@ -9,7 +9,7 @@ use conveyor_model::{NudgeMode, SupervisionMode};
 use conveyor_store::Access;
 use serde::Serialize;
 
-use super::{StartFlags, warn, warn_of_freedom};
+use super::{StartFlags, warn, warn_before};
 use crate::app::App;
 use crate::commands::{DbPath, Group, JsonAlways, Subcommand};
 use crate::failure::Failure;
@@ -201,7 +201,7 @@ Example:
             return app.out().json(&plan);
         }
         spawn::preflight(&installation, &app.tmux())?;
-        warn_of_freedom(app, &startup);
+        warn_before(app, &startup, &installation);
         // Its command line does not show the password.
         let dispatcher =
             dispatcher.clone().map(|wanted| Dispatcher { server_password: location.password(), ..wanted });

@@ -5,7 +5,7 @@ use conveyor_core::spawn::{self, Request};
 use conveyor_model::Role;
 use conveyor_store::Access;
 
-use super::{StartFlags, warn, warn_of_freedom};
+use super::{StartFlags, warn, warn_before};
 use crate::app::App;
 use crate::commands::{DbPath, Group, JsonAlways, Subcommand};
 use crate::failure::Failure;
@@ -45,7 +45,7 @@ impl Start {
         let startup = self.flags.startup(app, self.timeout_seconds)?;
         let (installation, cwd) = (self.flags.installation(app), self.flags.cwd(app));
         spawn::preflight(&installation, &app.tmux())?;
-        warn_of_freedom(app, &startup);
+        warn_before(app, &startup, &installation);
         let mut cx = app.open(&self.db, Access::Write)?;
         let prompt = match first {
             First::Text(text) => text.map(ToOwned::to_owned),
