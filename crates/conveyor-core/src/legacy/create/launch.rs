@@ -75,6 +75,7 @@ pub(super) fn launch(
         tmux_session: &tmux_session,
         cwd: request.cwd,
         arguments: &[],
+        alone: true,
         prompt: request.with_contract.then_some(worker.contract_path.as_path()),
     };
     let launched = launch_by_command(place.tmux(), &request.surroundings, &new);

@@ -81,6 +81,9 @@ impl CreateFlags {
             surroundings: Surroundings { installation: &installation, program_dir: program_dir.as_deref() },
         };
         let created = legacy::create(&mut place, &desktop, &request)?;
+        if choice.with_contract {
+            super::warn_of_agent_shell(app, &installation);
+        }
         let ledger = app.location(&self.db)?.to_string();
         print(app, &created, self.accept_trust, &ledger)?;
         match created.opened {
