@@ -95,9 +95,9 @@ pub(super) fn died(cx: &Cx, spawn: &Spawn<'_>, last: String) -> crate::Error {
 
 /// The last row with text but for tmux's own note that the pane is dead.
 fn last_words(visible: &str) -> String {
-    let rows =
+    let mut rows =
         visible.lines().map(str::trim).filter(|row| !row.is_empty() && !row.starts_with("Pane is dead"));
-    rows.last().unwrap_or_default().chars().take(300).collect()
+    rows.next_back().unwrap_or_default().chars().take(300).collect()
 }
 
 #[cfg(test)]
