@@ -185,11 +185,22 @@ pub(crate) fn prepare<'a>(
     check_name(request.name)?;
     let codex = request.installation.codex()?;
     let Ok(mut client) = codex.connect(CONNECT) else { return Ok(None) };
-    let left = if again { None } else { check_free(cx, request.name)? };
+    let left = if again { check_role(cx, request)? } else { check_free(cx, request.name)? };
     let mut spawn = Spawn::begin(request, left)?;
     spawn.again = again;
     native::check_trust(&spawn, &mut client)?;
     Ok(Some(Prepared { spawn, client }))
+}
+
+/// Refuses to register a name anew for the other role.
+fn check_role(cx: &mut Cx, request: &Request<'_>) -> Result<Option<intent::Left>> {
+    let session = cx.db.read(|tx| sessions::by_name(tx, request.name))?;
+    match session {
+        Some(session) if session.role != request.role.as_str() => {
+            Err(StartError::NameTaken(session.name).into())
+        }
+        _ => Ok(None),
+    }
 }
 
 impl Prepared<'_> {

@@ -101,4 +101,10 @@ fn nothing_is_created_where_codex_would_ask() {
     );
     assert!(stage.sessions().is_empty());
     assert_eq!(stage.scalar("select w.state || ' ' || s.state from workers w, sessions s"), "stopped gone");
+
+    // Its name belongs to a worker for good.
+    stage.sql().execute("update sessions set role = 'manager'", []).unwrap();
+    let taken = stage.run(&["create", "second", "--accept-trust", "--reuse"]);
+    assert_eq!((taken.code, taken.stdout.as_str()), (Some(1), ""), "{}", taken.stderr);
+    assert!(taken.stderr.contains("registered already") && stage.sessions().is_empty(), "{}", taken.stderr);
 }
