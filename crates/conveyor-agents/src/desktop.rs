@@ -91,6 +91,15 @@ impl Desktop {
 }
 
 impl Window {
+    /// What people call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ghostty => "Ghostty",
+            Self::Terminal => "Terminal",
+        }
+    }
+
     /// The command that opens a window in which a command runs.
     #[must_use]
     pub fn command(self, inside: &[String]) -> Vec<String> {

@@ -141,7 +141,8 @@ pub fn open_side(cx: &mut Cx, desktop: &Desktop, request: &Request<'_>, role: Ro
     })
 }
 
-fn require_desktop(desktop: &Desktop) -> Result<()> {
+/// Refuses where no window can be opened.
+pub(crate) fn require_desktop(desktop: &Desktop) -> Result<()> {
     if desktop.is_macos {
         return Ok(());
     }

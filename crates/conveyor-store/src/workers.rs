@@ -59,6 +59,25 @@ pub fn id_of(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>, StoreError> 
     tx.first("select id from workers where name = $1", params![name], |row| row.text(0))
 }
 
+/// What is recorded of the terminal and the identity of the worker of this name.
+///
+/// # Errors
+/// A failing statement.
+pub fn identity(tx: &mut Tx<'_>, name: &str) -> Result<Option<Identity>, StoreError> {
+    tx.first("select tmux_session, identity_token from workers where name = $1", params![name], |row| {
+        Ok(Identity { tmux_session: row.text(0)?, identity_token: row.text(1)? })
+    })
+}
+
+/// The terminal and the identity of a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its terminal.
+    pub tmux_session: String,
+    /// What proves who it is.
+    pub identity_token: String,
+}
+
 /// Changes the life-cycle state of the worker of this name, if it is recorded.
 ///
 /// # Errors

@@ -13,6 +13,12 @@ pub fn non_negative_integer(text: &str) -> Result<i64, String> {
     whole(text).filter(|value| *value >= 0).ok_or_else(|| "must be a non-negative integer".into())
 }
 
+/// Reads a whole number above 0.
+pub fn positive_integer(text: &str) -> Result<u64, String> {
+    let value = whole(text).filter(|value| *value > 0).and_then(|value| u64::try_from(value).ok());
+    value.ok_or_else(|| "must be a positive integer".into())
+}
+
 /// Reads a finite number.
 pub fn number(text: &str) -> Result<f64, String> {
     decimal(text).ok_or_else(|| "must be a number".into())

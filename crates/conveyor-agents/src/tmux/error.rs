@@ -85,6 +85,7 @@ fn is_absence(lower: &str) -> bool {
             "can't find window",
             "no server running on",
             "no sessions",
+            "no current target",
             // A server without sessions ends; it may be about to.
             "no current target",
             "server exited unexpectedly",
@@ -109,6 +110,7 @@ mod tests {
         assert!(matches!(of("Permission denied"), TmuxError::AccessDenied { .. }));
         for absent in [
             "can't find session: a",
+            "no current target",
             "can't find pane: %9",
             "no server running on /tmp/tmux-0/default",
             "error connecting to /tmp/tmux-0/default (No such file or directory)",

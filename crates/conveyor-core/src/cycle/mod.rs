@@ -8,8 +8,11 @@ mod context;
 mod pane;
 mod spans;
 
+use std::time::Instant;
+
 use conveyor_agents::processes;
 use conveyor_agents::rollout::turn_event;
+use conveyor_agents::tmux::Tmux;
 use conveyor_model::Timestamp;
 use conveyor_model::records::{Session, Task};
 use conveyor_store::cycles::{self, CycleState};
@@ -99,6 +102,8 @@ struct Subject {
     task: Task,
     binding_id: String,
     worker: Session,
+    /// The tmux server that is recorded for the worker.
+    tmux: Tmux,
     manager: Session,
     run: Option<ActiveRun>,
     busy_wait_seconds: i64,
@@ -129,7 +134,8 @@ struct Inferred {
 /// An unknown task, or one without a live binding of sessions: nothing is recorded then. A rollout
 /// that cannot be read, missing acknowledgements, a failing ledger: recorded with the cycle.
 pub fn cycle(cx: &mut Cx, request: &Request<'_>, progress: Progress<'_>) -> Result<Report> {
-    let (subject, mut phases) = cx.db.write(|tx| begin(tx, request))?;
+    let ours = cx.tmux.clone();
+    let (subject, mut phases) = cx.db.write(|tx| begin(tx, request, &ours))?;
     match observe(cx, &subject, &mut phases, progress) {
         Ok(Ok(report)) => Ok(report),
         Ok(Err(recorded)) => Err(recorded),
@@ -141,7 +147,7 @@ pub fn cycle(cx: &mut Cx, request: &Request<'_>, progress: Progress<'_>) -> Resu
     }
 }
 
-fn begin(tx: &mut Tx<'_>, request: &Request<'_>) -> Result<(Subject, Phases)> {
+fn begin(tx: &mut Tx<'_>, request: &Request<'_>, tmux: &Tmux) -> Result<(Subject, Phases)> {
     let phases = Phases::begin(tx)?;
     let task = reference::task(tx, request.task)?;
     let binding = reference::live_binding(tx, &task)?;
@@ -157,6 +163,7 @@ fn begin(tx: &mut Tx<'_>, request: &Request<'_>) -> Result<(Subject, Phases)> {
         started_at: Timestamp::from_millis(now.as_seconds() * 1000),
         given: request.task.to_owned(),
         binding_id: binding.binding_id,
+        tmux: terminal::server_of(tx, &worker, tmux)?,
         worker,
         manager,
         run: runs::active_of_task(tx, &task.id)?,
@@ -178,19 +185,21 @@ fn observe(
 ) -> Result<Result<Report>> {
     phases.enter(Phase::IngestRollout);
     let ingested = ingest::ingest(cx, &subject.worker.name, progress)?;
-    let (inferred, after) = cx.db.write(|tx| {
-        let mut phases = phases.clone();
-        phases.end(tx, subject, &ingest_attributes(subject, &ingested))?;
-        phases.enter(Phase::InferWorkerState);
-        let inferred = infer(tx, subject)?;
-        phases.end(tx, subject, &inferred.attributes())?;
-        Ok::<_, Error>((inferred, phases))
-    })?;
+    let looking = Instant::now();
+    let (looked, inferred) = pane::look_while(subject, || {
+        cx.db.write(|tx| {
+            let mut phases = phases.clone();
+            phases.end(tx, subject, &ingest_attributes(subject, &ingested))?;
+            phases.enter(Phase::InferWorkerState);
+            let inferred = infer(tx, subject)?;
+            phases.end(tx, subject, &inferred.attributes())?;
+            Ok::<_, Error>((inferred, phases))
+        })
+    });
+    let (inferred, after) = inferred?;
     *phases = after;
-    phases.enter(Phase::CapturePaneSignal);
-    let ours = cx.tmux.clone();
-    let tmux = cx.db.read(|tx| terminal::server_of(tx, &subject.worker, &ours))?;
-    let signal = pane::look(&tmux, subject, &inferred, ingested.new_events);
+    phases.enter_since(Phase::CapturePaneSignal, looking);
+    let signal = pane::judge(looked, subject, &inferred, ingested.new_events);
     let ledger = cx.ledger();
     cx.db.write(|tx| {
         let mut phases = phases.clone();

@@ -1,7 +1,7 @@
 //! What the worker's terminal shows.
 
 use conveyor_agents::screen::{self, Activity, BusyWait};
-use conveyor_agents::tmux::{Extent, Target, Tmux, TmuxError};
+use conveyor_agents::tmux::{Extent, Look, Target, TmuxError};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -24,8 +24,27 @@ pub struct PaneSignal {
     pub status_age_seconds: Option<i64>,
 }
 
-/// Looks at the worker's terminal. That it cannot be looked at is a finding, not a failure.
-pub(super) fn look(tmux: &Tmux, subject: &Subject, inferred: &Inferred, new_events: u64) -> PaneSignal {
+/// A look at a terminal; `None` where there is none.
+pub(super) type Looked = Option<Result<Look, TmuxError>>;
+
+/// Looks at the worker's terminal while `meanwhile` runs: tmux takes longer than the ledger does.
+pub(super) fn look_while<T>(subject: &Subject, meanwhile: impl FnOnce() -> T) -> (Looked, T) {
+    let Some(session) = subject.worker.tmux() else { return (None, meanwhile()) };
+    std::thread::scope(|scope| {
+        // Only the screen itself tells what is the case now; what scrolled away is history.
+        let target = Target::Session(session.to_owned());
+        let looking = scope.spawn(move || subject.tmux.look(&target, Extent::default()));
+        let done = meanwhile();
+        let looked = looking.join().unwrap_or_else(|_| {
+            let command = "tmux capture-pane".to_owned();
+            Err(TmuxError::Failed { command, message: "the look at the terminal was broken off".into() })
+        });
+        (Some(looked), done)
+    })
+}
+
+/// What the worker's terminal shows. That it cannot be looked at is a finding, not a failure.
+pub(super) fn judge(looked: Looked, subject: &Subject, inferred: &Inferred, new_events: u64) -> PaneSignal {
     let mut signal = PaneSignal {
         captured: false,
         classifier: None,
@@ -34,13 +53,12 @@ pub(super) fn look(tmux: &Tmux, subject: &Subject, inferred: &Inferred, new_even
         reason: String::new(),
         status_age_seconds: inferred.staleness_seconds,
     };
-    let Some(session) = subject.worker.tmux() else {
+    let (Some(looked), Some(session)) = (looked, subject.worker.tmux()) else {
         signal.degraded = false;
         signal.reason = format!("session {} has no tmux session", subject.worker.name);
         return signal;
     };
-    // Only the screen itself tells what is the case now; what scrolled away is history.
-    match tmux.look(&Target::Session(session.to_owned()), Extent::default()) {
+    match looked {
         Ok(look) => {
             let activity = Activity {
                 status_age_seconds: inferred.staleness_seconds,

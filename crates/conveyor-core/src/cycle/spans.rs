@@ -76,6 +76,12 @@ impl Phases {
         self.current = phase;
     }
 
+    /// The next phase begins; its work began then.
+    pub(super) fn enter_since(&mut self, phase: Phase, begun: Instant) {
+        self.current = phase;
+        self.begun = begun;
+    }
+
     /// The current phase has come to its end.
     pub(super) fn end(&mut self, tx: &mut Tx<'_>, subject: &Subject, attributes: &Value) -> Result<()> {
         self.end_as(tx, subject, "succeeded", attributes)

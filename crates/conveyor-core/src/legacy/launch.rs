@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use conveyor_agents::codex::Codex;
+use conveyor_agents::codex::{Codex, Features};
 use conveyor_agents::tmux::{NewSession, Tmux, TmuxError};
 use conveyor_model::shell::quote;
 
@@ -30,6 +30,8 @@ pub(super) struct Launch<'a> {
     pub(super) cwd: &'a Path,
     /// Options for Codex.
     pub(super) arguments: &'a [String],
+    /// Do without a shared server, where it can: then its turns end with its terminal.
+    pub(super) alone: bool,
     /// The file with its first message.
     pub(super) prompt: Option<&'a Path>,
 }
@@ -43,12 +45,13 @@ pub(super) fn launch(tmux: &Tmux, surroundings: &Surroundings<'_>, launch: &Laun
     let program = installation.program()?;
     // Old ones do not know the option; where they do not say so, they are taken for newer ones.
     let features = Codex::new(program, &installation.home).features(HELP);
-    let keeps_history = features.map_or(true, |features| features.keeps_history);
+    let newer = Features { keeps_history: true, does_without_server: false };
+    let features = features.unwrap_or(newer);
     let mut environment = vec![(OsString::from("CODEX_HOME"), installation.home.clone().into_os_string())];
     if let Some(home) = &installation.user_home {
         environment.push(("HOME".into(), home.clone().into_os_string()));
     }
-    let script = script(program, surroundings.program_dir, keeps_history, launch);
+    let script = script(program, surroundings.program_dir, features, launch);
     let command = ["/bin/sh".into(), "-c".into(), script.into()];
     let new = NewSession {
         name: launch.tmux_session,
@@ -66,15 +69,18 @@ pub(super) fn is_taken(error: &crate::Error) -> bool {
 }
 
 /// What a shell does to become this Codex.
-fn script(program: &Path, program_dir: Option<&Path>, keeps_history: bool, launch: &Launch<'_>) -> String {
+fn script(program: &Path, program_dir: Option<&Path>, features: Features, launch: &Launch<'_>) -> String {
     let quoted = |path: &Path| quote(&path.to_string_lossy());
     let mut script = String::new();
     if let Some(dir) = program_dir {
         script.push_str(&format!("PATH={}:\"$PATH\"; export PATH; ", quoted(dir)));
     }
     script.push_str(&format!("exec {} --cd {}", quoted(program), quoted(launch.cwd)));
-    if keeps_history {
+    if features.keeps_history {
         script.push_str(" --no-alt-screen");
+    }
+    if launch.alone && features.does_without_server {
+        script.push_str(" --no-daemon");
     }
     for argument in launch.arguments {
         script.push_str(&format!(" {}", quote(argument)));
@@ -96,13 +102,16 @@ mod tests {
             tmux_session: "s",
             cwd: Path::new("/srv/my dir"),
             arguments: &arguments,
+            alone: true,
             prompt: Some(Path::new("/x/it's.md")),
         };
+        let newer = Features { keeps_history: true, does_without_server: true };
         assert_eq!(
-            script(Path::new("/opt/codex"), Some(Path::new("/opt/bin")), true, &launch),
-            r#"PATH='/opt/bin':"$PATH"; export PATH; exec '/opt/codex' --cd '/srv/my dir' --no-alt-screen '-c' 'a='"'"'b c'"'"'' '$HOME' '' "$(cat '/x/it'"'"'s.md')""#
+            script(Path::new("/opt/codex"), Some(Path::new("/opt/bin")), newer, &launch),
+            r#"PATH='/opt/bin':"$PATH"; export PATH; exec '/opt/codex' --cd '/srv/my dir' --no-alt-screen --no-daemon '-c' 'a='"'"'b c'"'"'' '$HOME' '' "$(cat '/x/it'"'"'s.md')""#
         );
-        let bare = Launch { arguments: &[], prompt: None, ..launch };
-        assert_eq!(script(Path::new("/c"), None, false, &bare), "exec '/c' --cd '/srv/my dir'");
+        let bare = Launch { arguments: &[], alone: false, prompt: None, ..launch };
+        let older = Features::default();
+        assert_eq!(script(Path::new("/c"), None, older, &bare), "exec '/c' --cd '/srv/my dir'");
     }
 }

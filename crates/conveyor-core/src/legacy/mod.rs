@@ -2,6 +2,7 @@
 //! registered. Their files stay as readable as they were.
 
 mod config;
+mod create;
 mod events;
 mod files;
 mod import;
@@ -13,6 +14,8 @@ mod status;
 
 pub use config::Config;
 pub(crate) use config::tmux_session_of;
+pub(crate) use create::record_end;
+pub use create::{Contract, Created, Request as CreateRequest, Startup, Verification, create};
 pub use events::{Selection, each_event};
 pub use files::{append_event, check_name, read_object, write_object, write_text};
 pub use import::{Action, Import, Request as ImportRequest, WorkerImport, import};

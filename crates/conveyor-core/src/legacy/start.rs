@@ -74,6 +74,7 @@ pub fn start(tmux: &Tmux, request: &Request<'_>) -> Result<Started> {
         tmux_session: request.session,
         cwd: request.cwd,
         arguments: request.arguments,
+        alone: false,
         prompt: prompt.as_deref(),
     };
     launch(tmux, &request.surroundings, &new)

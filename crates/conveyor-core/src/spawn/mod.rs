@@ -43,6 +43,9 @@ pub use conveyor_agents::codex::{Approval, Sandbox};
 pub use error::StartError;
 pub(crate) use record::{record_terminal, tmux_address};
 
+/// How long a server that is only looked for may take to let us in.
+const CONNECT: Duration = Duration::from_secs(5);
+
 /// The Codex that is meant, and what its terminals get from our own surroundings.
 #[derive(Clone, Debug)]
 pub struct Installation {
@@ -163,6 +166,53 @@ pub fn start(cx: &mut Cx, request: &Request<'_>) -> Result<Spawned> {
     }
 }
 
+/// A start by way of a server that runs: everything is checked, nothing is done yet.
+pub(crate) struct Prepared<'a> {
+    spawn: Spawn<'a>,
+    client: Client,
+}
+
+/// Prepares a start by way of a server that runs already; `None` where there is none. With `again`
+/// a session of the name may exist, and is registered anew.
+///
+/// # Errors
+/// As [`start`], before anything exists.
+pub(crate) fn prepare<'a>(
+    cx: &mut Cx,
+    request: &'a Request<'a>,
+    again: bool,
+) -> Result<Option<Prepared<'a>>> {
+    check_name(request.name)?;
+    let codex = request.installation.codex()?;
+    let Ok(mut client) = codex.connect(CONNECT) else { return Ok(None) };
+    let left = if again { check_role(cx, request)? } else { check_free(cx, request.name)? };
+    let mut spawn = Spawn::begin(request, left)?;
+    spawn.again = again;
+    native::check_trust(&spawn, &mut client)?;
+    Ok(Some(Prepared { spawn, client }))
+}
+
+/// Refuses to register a name anew for the other role.
+fn check_role(cx: &mut Cx, request: &Request<'_>) -> Result<Option<intent::Left>> {
+    let session = cx.db.read(|tx| sessions::by_name(tx, request.name))?;
+    match session {
+        Some(session) if session.role != request.role.as_str() => {
+            Err(StartError::NameTaken(session.name).into())
+        }
+        _ => Ok(None),
+    }
+}
+
+impl Prepared<'_> {
+    /// Starts the session and registers it.
+    ///
+    /// # Errors
+    /// As [`start`].
+    pub(crate) fn start(self, cx: &mut Cx) -> Result<Spawned> {
+        native::start(cx, &self.spawn, self.client)
+    }
+}
+
 /// Refuses a name that is taken by a session or a terminal. Gives what an earlier start of the name
 /// left, where that is in nobody's way.
 ///
@@ -195,6 +245,8 @@ struct Spawn<'a> {
     began_ms: i64,
     deadline: Instant,
     left: Option<intent::Left>,
+    /// Whether a session of the name may exist.
+    again: bool,
 }
 
 impl<'a> Spawn<'a> {
@@ -207,7 +259,7 @@ impl<'a> Spawn<'a> {
         let features = codex.features(limit).map_err(|error| StartError::Codex(error.to_string()))?;
         let tmux_session = tmux_session_of(request.name);
         let began_ms = conveyor_agents::age::machine_millis();
-        Ok(Self { request, codex, features, tmux_session, began_ms, deadline, left })
+        Ok(Self { request, codex, features, tmux_session, began_ms, deadline, left, again: false })
     }
 
     /// What is left of the time.

@@ -36,7 +36,7 @@ fn refused(error: CodexError) -> Error {
 }
 
 /// Refuses before anything exists when Codex would ask about the directory and nobody may answer.
-fn check_trust(spawn: &Spawn<'_>, client: &mut Client) -> Result<()> {
+pub(super) fn check_trust(spawn: &Spawn<'_>, client: &mut Client) -> Result<()> {
     match Trust::of(client, spawn.request.cwd).map_err(refused)? {
         Trust::NothingToTrust | Trust::Trusted { .. } => Ok(()),
         Trust::Asks { .. } if spawn.request.startup.accept_trust => Ok(()),

@@ -93,7 +93,7 @@ fn insert(tx: &mut Tx<'_>, spawn: &Spawn<'_>, proven: &Proven, cwd: &str) -> Res
         codex_app_thread_title: None,
     };
     // Somebody may have registered the name since we looked; that one is not to be replaced.
-    if sessions::by_name(tx, new.name)?.is_some() {
+    if !spawn.again && sessions::by_name(tx, new.name)?.is_some() {
         return Err(StartError::NameTaken(new.name.to_owned()).into());
     }
     registration::upsert(tx, &new)

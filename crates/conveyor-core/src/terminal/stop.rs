@@ -1,13 +1,12 @@
 //! Ending the terminal of a worker or session, and the turn that runs for it.
 
-use conveyor_model::WorkerState;
 use conveyor_model::records::Session;
 use conveyor_store::audit::{self, AuditEvent};
-use conveyor_store::{sessions, workers};
+use conveyor_store::sessions;
 use serde_json::{Value, json};
 
 use super::{Subject, SubjectKind, resolve};
-use crate::legacy::{Config, Place, tmux_session_of};
+use crate::legacy::{Config, Place, record_end, tmux_session_of};
 use crate::stopping::{self, Agent, Thread};
 use crate::typing::{Guard, Pane, nudge};
 use crate::{Cx, Error, Result};
@@ -82,7 +81,7 @@ fn stop_worker(place: &mut Place, request: &Request<'_>, config: &Config) -> Res
     let agent = Agent { name, thread: thread.as_ref(), tmux_session: &tmux_session };
     let killed = stopping::end(place.cwd(), place.tmux(), &agent)?;
     if killed {
-        place.cx()?.db.write(|tx| workers::set_state(tx, name, WorkerState::Stopped))?;
+        record_end(place.cx()?, name)?;
     }
     place.log(name, "stop", json!({ "killed_session": killed }))?;
     Ok(Stopped { killed, unsaid })

@@ -83,6 +83,8 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<legacy::status::Status>(),
     spec::<legacy::update_status::UpdateStatus>(),
     spec::<legacy::events::Events>(),
+    spec::<legacy::create::Create>(),
+    spec::<legacy::create::StartTest>(),
     spec::<legacy::start::Start>(),
     spec::<legacy::stop::Stop>(),
     spec::<legacy::import_compat::ImportCompat>(),

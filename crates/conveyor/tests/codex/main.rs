@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, in its helper functions too"
 )]
 
+mod creating;
 mod deaths;
 mod stage;
 mod starting;

@@ -15,6 +15,7 @@ mod bind;
 mod codex_review;
 mod compaction;
 mod continuation;
+mod create;
 mod criteria;
 mod cycle;
 mod db_doctor;

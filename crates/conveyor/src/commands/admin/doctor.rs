@@ -50,7 +50,7 @@ Example:
         })?;
         for warning in &found.warnings {
             // Nobody is left to warn when standard error is gone.
-            let _ = writeln!(app.host.stderr, "{}", crate::out::printable(warning));
+            let _ = writeln!(app.host.stderr, "warning: {}", crate::out::printable(warning));
         }
         app.out().json(&found)?;
         if found.ok { Ok(()) } else { Err(Failure::Verdict(1)) }

@@ -72,6 +72,9 @@ Example:
             surroundings: Surroundings { installation: &installation, program_dir: program_dir.as_deref() },
         };
         let started = legacy::start(&app.tmux(), &request)?;
+        if started.start_prompt_sent {
+            super::warn_of_agent_shell(app, &installation);
+        }
         app.out().json(&started)
     }
 }

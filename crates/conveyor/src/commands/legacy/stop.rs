@@ -47,7 +47,7 @@ Example:
                 Error::TargetNotReady(_) => "the message was not sent",
                 _ => "the message may not have arrived",
             };
-            let warning = format!("{what}: {error}");
+            let warning = format!("warning: {what}: {error}");
             // Nobody is left to warn when standard error is gone.
             let _ = writeln!(app.host.stderr, "{}", crate::out::printable(&warning));
         }
