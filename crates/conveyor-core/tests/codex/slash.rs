@@ -4,14 +4,15 @@ use conveyor_agents::codex::State;
 use conveyor_core::Error;
 use conveyor_core::typing::{Guard, slash};
 use conveyor_testkit::model_server::{Reply, Script};
+use conveyor_testkit::wait;
 
-use crate::stage::{Lab, Stage};
+use crate::stage::{LIMIT, Lab, Stage};
 
 /// The worker is still supervised: a message becomes a turn, and its end reaches the manager.
 fn goes_on(stage: &mut Stage<'_>, text: &str) {
     stage.seen(text);
+    wait::until(LIMIT, "the turn", || stage.turns_about(text) == 1);
     stage.wait_for(State::Idle);
-    assert_eq!(stage.turns_about(text), 1);
     assert_eq!(stage.dispatch_until("pull_required"), ["pull_required for m"]);
 }
 
