@@ -556,3 +556,31 @@ fn a_dispatcher_of_an_older_program_sees_what_waits_as_not_due() {
         assert_eq!(world.scalar(row), truth);
     });
 }
+
+#[test]
+fn in_a_watch_nobody_waits_for_somebody_elses_terminal() {
+    on_both_engines(|world| {
+        let fake = stage(world);
+        fake.behave(Mode::Deaf);
+        world.bind("other");
+        std::thread::scope(|scope| {
+            let watch = ["dispatch", "--watch", "--exit-when-unbound", "--interval", "1", "--json"];
+            let dispatcher = scope.spawn(move || world.run(&watch));
+            nudge(world, "nobody reacts");
+            let stage_of = || world.column("select stage from deliveries");
+            wait::until(Duration::from_secs(20), "typing", || stage_of() == ["sending"]);
+            world.json(&["enqueue-nudge-worker", "other", "--message", "for the inbox", "--json"]);
+            let arrived = "select count(*) from routed_notifications where task_id = 'task-other' \
+                           and state = 'delivered'";
+            wait::until(Duration::from_secs(4), "the other's message", || world.scalar(arrived) == "1");
+            assert_eq!(stage_of(), ["sending"], "its proof is still waited for");
+            wait::until(Duration::from_secs(30), "the end of that", || stage_of() == ["unknown"]);
+            for task in ["demo", "other"] {
+                world.run(&["unbind", "--task", task]);
+            }
+            let report = dispatcher.join().unwrap().json();
+            let told = report["processed"].as_array().unwrap();
+            assert!(told.iter().any(|element| element["state"] == "unconfirmed"), "{report}");
+        });
+    });
+}
