@@ -8,7 +8,7 @@ use conveyor_store::immediate::{self, Immediate};
 use conveyor_store::observations::{self, Observation};
 use conveyor_store::runs::{self, ActiveRun};
 use conveyor_store::telemetry::{self, Emit};
-use conveyor_store::{Tx, bindings, decisions, sessions, tasks, transcripts};
+use conveyor_store::{Tx, bindings, decisions, parked, sessions, tasks, transcripts};
 use serde_json::{Value, json};
 
 use super::audits::Audits;
@@ -197,6 +197,7 @@ pub(super) fn conclude(
         mark_ended(tx, terminal)?;
     }
     bindings::end_all(tx, &task.id)?;
+    parked::cancel_of_task(tx, &task.id, "the task was closed")?;
     tasks::set_state(tx, &task.id, TaskState::Done)?;
     let run = runs::active_of_task(tx, &task.id)?;
     let run_status = if request.ending.is_finish() { "finished" } else { "abandoned" };

@@ -124,3 +124,46 @@ fn a_killed_server_of_codex_lets_nothing_be_typed_blindly() {
     );
     lab.model.release("for-ever");
 }
+
+#[test]
+fn after_a_failed_turn_only_younger_messages_go() {
+    let Some(lab) = Lab::shared() else { return };
+    let mut stage = Stage::new(lab, "failing");
+    lab.model.add(Script::new().on("fail at it", [Reply::server_error("out of order").held("failure")]));
+    stage.enqueue("fail at it");
+    assert_eq!(stage.dispatch(), ["delivered to w"]);
+    stage.wait_for(State::Busy);
+    stage.enqueue("written in ignorance");
+    lab.model.release("failure");
+    stage.wait_for(State::Error);
+    stage.dispatch_until("parked error");
+    assert_eq!(stage.turns_about("written in ignorance"), 0);
+    // Its sender withdraws it and sends another one, which knows of the failure.
+    stage.sql("update commands set state = 'failed', error = 'withdrawn' where state = 'pending'");
+    // The server tells the end of a turn in whole seconds.
+    let failed_for = std::time::Instant::now();
+    wait::until(LIMIT, "the next second", || failed_for.elapsed().as_millis() > 1100);
+    stage.enqueue("try again");
+    stage.dispatch_until("delivered to w");
+    wait::until(LIMIT, "its turn", || stage.turns_about("try again") == 1);
+    assert_eq!(stage.turns_about("written in ignorance"), 0);
+}
+
+#[test]
+fn a_used_up_quota_gets_no_further_turn() {
+    let Some(lab) = Lab::shared() else { return };
+    let mut stage = Stage::new(lab, "limited");
+    lab.model.add(Script::new().on("use it up", [Reply::usage_limit(3600)]));
+    stage.enqueue("use it up");
+    assert_eq!(stage.dispatch(), ["delivered to w"]);
+    stage.wait_for(State::UsageLimited);
+    for number in 1..=3 {
+        stage.enqueue(&format!("more of it {number}"));
+    }
+    let said = stage.dispatch_until("parked usage_limited");
+    assert!(!said.contains(&"delivered to w".to_owned()), "{said:?}");
+    assert_eq!(stage.turns_about("more of it"), 0);
+    let until = "select cast((julianday(available_at) - julianday('now')) * 24 * 60 > 14 as text) from commands \
+                 where parked_reason = 'usage_limited'";
+    assert_eq!(stage.text(until), "1");
+}

@@ -20,7 +20,7 @@ fn a_real_codex_is_typed_into_only_when_it_takes_a_message() {
 
     // Idle: a turn runs and completes.
     stage.seen("say hello\nin two lines");
-    assert_eq!(stage.turns_about("say hello"), 1);
+    wait::until(LIMIT, "the turn", || stage.turns_about("say hello") == 1);
     stage.wait_for(State::Idle);
     // Its end reaches the manager.
     assert_eq!(stage.dispatch_until("pull_required"), ["pull_required for m"]);

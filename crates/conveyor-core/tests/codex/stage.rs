@@ -90,6 +90,12 @@ impl<'l> Stage<'l> {
         thread.id
     }
 
+    /// Has a person start Codex in the worker's directory.
+    pub fn start_codex(&self, terminal: &str) {
+        let program = quote(&binary().expect("a Codex").display().to_string());
+        start(self.lab, &self.tmux, &self.project, terminal, &program);
+    }
+
     fn raw(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.dir.path().join("ledger.db")).expect("the ledger")
     }
@@ -230,15 +236,20 @@ fn attach(lab: &Lab, client: &mut Client, tmux: &TmuxServer, project: &Path, ter
     };
     let codex = lab.codex().expect("a Codex");
     let words: Vec<String> = codex.attach(&thread.id, &how).iter().map(|word| quote(word)).collect();
+    start(lab, tmux, project, terminal, &words.join(" "));
+    thread
+}
+
+/// Starts a program in a terminal of this name.
+fn start(lab: &Lab, tmux: &TmuxServer, project: &Path, terminal: &str, command: &str) {
     let mut arguments: Vec<String> =
         ["new-session", "-d", "-s", terminal, "-x", "200", "-y", "50"].map(Into::into).into();
     for (name, value) in lab.home.environment() {
         arguments.extend(["-e".to_owned(), format!("{name}={value}")]);
     }
     arguments.extend(["-c".to_owned(), project.display().to_string()]);
-    arguments.push(format!("exec {}", words.join(" ")));
+    arguments.push(format!("exec {command}"));
     tmux.tmux(arguments);
-    thread
 }
 
 /// A manager in an app, and a task that binds it to the worker.
