@@ -1,13 +1,11 @@
 //! Every command line that we tell somebody to type is understood by the program: in skills,
 //! documents, prompts, help texts, hints of errors and the output of every command.
 
-mod arriving;
 mod extract;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use arriving::ARRIVING;
 use extract::{Line, of_json, of_source, of_text};
 
 fn repository() -> PathBuf {
@@ -33,10 +31,6 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-fn exists(name: &str) -> bool {
-    conveyor::COMMANDS.iter().any(|spec| spec.name == name)
-}
-
 /// What names a way to do something in the answer of `manager-config --questions`, for good.
 const NAMES_A_WAY: &str = "manager-config --interactive";
 
@@ -45,11 +39,6 @@ fn complaint(line: &Line) -> Option<String> {
     let (name, rest) = line.words.split_first()?;
     // Any command is meant, or the program itself, or one of its own that nobody types.
     if extract::is_placeholder(name) || !name.starts_with(char::is_alphabetic) {
-        return None;
-    }
-    let arriving = ARRIVING.iter().find(|(arriving, _)| arriving == name);
-    let is_arriving = |options: &[&str]| rest.iter().any(|word| options.contains(&word.as_str()));
-    if arriving.is_some_and(|(_, options)| !exists(name) || is_arriving(options)) {
         return None;
     }
     let Err(said) = conveyor::check(&extract::fill(&line.words)) else { return None };
@@ -99,7 +88,6 @@ fn options_in_sentences() {
     let root = repository();
     let mut paths = files(&root.join("docs"), ".md");
     paths.extend([root.join("README.md"), root.join("skills/manage-codex-workers/SKILL.md")]);
-    let arriving = |option: &str| ARRIVING.iter().any(|(_, options)| options.contains(&option));
     let known = |option: &str| conveyor::COMMANDS.iter().any(|spec| extract::has_option(spec.name, option));
     let mut count = 0;
     let mut wrong = Vec::new();
@@ -110,9 +98,7 @@ fn options_in_sentences() {
                 option.strip_prefix("--").is_some_and(|name| name.starts_with(char::is_alphabetic));
             if is_option && option != "--help" {
                 count += 1;
-                wrong.extend(
-                    (!known(option) && !arriving(option)).then(|| format!("{}: {option}", named(path))),
-                );
+                wrong.extend((!known(option)).then(|| format!("{}: {option}", named(path))));
             }
         }
     }
@@ -172,17 +158,6 @@ fn hints_in_the_source() {
     let paths =
         crates.iter().flat_map(|name| files(&repository().join("crates").join(name).join("src"), ".rs"));
     check(20, paths.map(|path| (named(&path), of_source(&read(&path)))).collect());
-}
-
-#[test]
-fn what_has_arrived_is_checked_in_full() {
-    let mut arrived = Vec::new();
-    for (name, options) in ARRIVING {
-        arrived.extend((options.is_empty() && exists(name)).then(|| (*name).to_owned()));
-        let options = options.iter().filter(|option| extract::has_option(name, option));
-        arrived.extend(options.map(|option| format!("{name} {option}")));
-    }
-    assert!(arrived.is_empty(), "remove from the list: {}", arrived.join(", "));
 }
 
 #[test]
