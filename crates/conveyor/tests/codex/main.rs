@@ -7,7 +7,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test fails by panicking, in its helper functions too"
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, in its helper functions too, and is its own surroundings"
 )]
 
 mod creating;
