@@ -7,11 +7,9 @@ mod ids;
 pub mod json;
 pub mod permissions;
 pub mod records;
-mod reviews;
 pub mod shell;
 mod time;
 
 pub use enums::*;
 pub use ids::{IdPrefix, Ids};
-pub use reviews::{Agreement, Reader, Verdict};
 pub use time::{Clock, Timestamp};
