@@ -115,7 +115,7 @@ fn a_shared_server_proves_nothing() {
             other => panic!("{other:?}"),
         }
         let message = rollout_of_pid(&tree(), 11).expect_err("a server").to_string();
-        assert!(message.contains("shared server") && message.contains("--codex-session"), "{message}");
+        assert!(message.contains("shared server") && message.contains("--thread-id"), "{message}");
         // Below the given process, neither it nor anything below it counts.
         let below = tree().with(12, 11, "codex", &[C]);
         let message = rollout_of_pid(&below, 10).expect_err("nothing").to_string();
