@@ -219,7 +219,7 @@ fn every_command_of_the_prompt_is_one() {
 /// Has a shell split the command, and the program read it: its help comes only after options that
 /// it knows.
 pub fn understood(world: &World, command: &str) {
-    let command = command.trim_end_matches(" <<'JSON'").replace('<', "").replace('>', "");
+    let command = command.trim_end_matches(" <<'JSON'").replace(['<', '>'], "");
     let script = format!("conveyor() {{ printf '%s\\0' \"$@\"; }}; {command} --help");
     let split = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
     let words = String::from_utf8(split.stdout).unwrap();
