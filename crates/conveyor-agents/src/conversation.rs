@@ -28,8 +28,8 @@ pub(crate) struct Answer {
 }
 
 /// Writes the input and reads both outputs, each when it is ready, until the program has ended, the
-/// deadline has passed, or an output is longer than `limit` bytes. One thread is enough, and no side
-/// can block the other.
+/// deadline has passed, or standard output is longer than `limit` bytes. One thread is enough, and no
+/// side can block the other.
 ///
 /// # Errors
 /// A failing pipe.
@@ -84,10 +84,13 @@ fn exchange(
             if ready {
                 output.read_some()?;
             }
-            if output.text.len() > limit {
-                return Ok(Some(End::TooMuch));
-            }
         }
+        let [stdout, stderr] = outputs;
+        if stdout.text.len() > limit {
+            return Ok(Some(End::TooMuch));
+        }
+        // Complaints are no answer; a long one is kept from its beginning only.
+        stderr.text.truncate(limit);
     }
 }
 

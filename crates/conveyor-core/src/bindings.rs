@@ -3,7 +3,7 @@
 use conveyor_model::records::{Session, Task};
 use conveyor_model::{Role, SessionState};
 use conveyor_store::audit::{self, AuditEvent};
-use conveyor_store::{Tx, bindings, sessions};
+use conveyor_store::{Tx, bindings, parked, sessions};
 use serde::Serialize;
 use serde_json::json;
 
@@ -103,6 +103,7 @@ pub fn unbind(cx: &mut Cx, task: &str) -> Result<()> {
         if bindings::end_all(tx, &found.id)? == 0 {
             return Err(Error::NothingToUnbind(found.name));
         }
+        parked::cancel_of_task(tx, &found.id, "the task was unbound")?;
         let payload = json!({ "task": task });
         audit::record(
             tx,

@@ -194,6 +194,23 @@ pub enum Error {
         /// What went wrong.
         reason: String,
     },
+    /// A gate that was asked for keeps a task from being closed.
+    #[error("{0}")]
+    GateClosed(String),
+    /// A gate that the task's contract enforces keeps it from being closed.
+    #[error("{0}")]
+    GateEnforced(String),
+    /// An action that demands a recorded decision of the manager has none that backs it.
+    #[error("{text}")]
+    NotDecided {
+        /// The check, for people and programs.
+        text: String,
+        /// The exit code that the action's callers know.
+        exit: u8,
+    },
+    /// The manager may not have this done; the text says what is missing, for people and programs.
+    #[error("{0}")]
+    NotPermitted(String),
     /// A task was not closed because something outside the ledger failed; that is recorded.
     #[error("task {task:?} was not closed: {reason}")]
     NotClosed {
@@ -220,6 +237,21 @@ pub enum Error {
         name: String,
         /// What is missing.
         reason: &'static str,
+    },
+    /// A session's terminal shows another thread now, and nothing proves which one.
+    #[error(
+        "the terminal of {name:?} shows another thread since it was cleared, and which one is not proven \
+         ({candidates} could be it): the session is gone"
+    )]
+    NewThreadNotProven {
+        /// The session.
+        name: String,
+        /// Its role.
+        role: String,
+        /// Its terminal.
+        tmux_session: String,
+        /// How many threads were announced.
+        candidates: usize,
     },
     /// A session that is not in a terminal.
     #[error("session {0:?} has no tmux session: it was probably registered outside tmux")]
@@ -348,6 +380,11 @@ impl Error {
                 "look into its terminal before you send it again; the text may still stand in the composer"
                     .into()
             }
+            Self::NewThreadNotProven { name, role, tmux_session, .. } => format!(
+                "register it again with `conveyor register-{role} --name {} --codex-session FILE --tmux-session {}`",
+                quote(name),
+                quote(tmux_session)
+            ),
             Self::NoTerminalOfSession(name) => {
                 format!(
                     "send it a message with `conveyor enqueue-nudge-worker`, or register {} with --tmux-session",
@@ -383,6 +420,10 @@ impl Error {
                 "check the terminal, and register the session again with its --tmux-session".into()
             }
             Self::NoSegment(_) => "the captures are recorded; the terminals show nothing new".into(),
+            Self::GateEnforced(_) => {
+                "the task's contract enforces this (manager-config --enforce-gates); stop-task gives it up"
+                    .into()
+            }
             Self::NotClosed { .. } => "the failure is recorded; try again once its cause is gone".into(),
             Self::File { .. } => "check the directory, its permissions and the space left".into(),
             Self::ThreadNotProven { .. } => {
@@ -442,10 +483,15 @@ impl Error {
             Self::OtherTerminal { .. } => "other_terminal",
             Self::NoSegment(_) => "no_segment",
             Self::TurnNotEnded { .. } => "turn_not_ended",
+            Self::GateClosed(_) => "gate_closed",
+            Self::GateEnforced(_) => "gate_enforced",
+            Self::NotDecided { .. } => "not_decided",
+            Self::NotPermitted(_) => "not_permitted",
             Self::NotClosed { .. } => "not_closed",
             Self::File { .. } => "file",
             Self::TargetNotReady(_) => "target_not_ready",
             Self::Unconfirmed { .. } => "unconfirmed",
+            Self::NewThreadNotProven { .. } => "new_thread_not_proven",
             Self::NoTerminalOfSession(_) => "no_terminal_of_session",
             Self::NobodyToNudge { .. } => "nobody_to_nudge",
             Self::NoWorker(_) => "no_worker",
@@ -465,12 +511,15 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NotClosed { .. }
+            | Self::GateClosed(_)
+            | Self::GateEnforced(_)
             | Self::Start(_)
             | Self::NoGoal(_)
             | Self::Unpaired { .. }
             | Self::Operational(_) => 1,
+            Self::NotDecided { exit, .. } => *exit,
             Self::TargetNotReady(_) | Self::FirstMessage { unknown: false, .. } => 3,
-            Self::Unconfirmed { .. } | Self::FirstMessage { .. } => 4,
+            Self::Unconfirmed { .. } | Self::NewThreadNotProven { .. } | Self::FirstMessage { .. } => 4,
             _ => 2,
         }
     }
@@ -495,7 +544,7 @@ impl Error {
             | Self::RunActive { .. }
             | Self::TaskClosed { .. } => "TaskLifecycleError",
             Self::TargetNotReady(_) => "TargetNotReady",
-            Self::Unconfirmed { .. } => "Unconfirmed",
+            Self::Unconfirmed { .. } | Self::NewThreadNotProven { .. } => "Unconfirmed",
             Self::NoTerminalOfSession(_)
             | Self::NobodyToNudge { .. }
             | Self::NoWorker(_)
@@ -506,6 +555,8 @@ impl Error {
             | Self::NoSegment(_)
             | Self::TurnNotEnded { .. }
             | Self::NotClosed { .. }
+            | Self::GateClosed(_)
+            | Self::GateEnforced(_)
             | Self::Start(_)
             | Self::Tmux(_) => "WorkerError",
             Self::Operational(cause) => cause.audit_type(),

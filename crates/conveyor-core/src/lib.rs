@@ -24,6 +24,7 @@ pub mod contract;
 pub mod criteria;
 pub mod cycle;
 pub mod decisions;
+pub mod detaching;
 pub mod discover;
 pub mod dispatch;
 pub mod disposable;

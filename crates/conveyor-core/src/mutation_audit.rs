@@ -2,9 +2,10 @@
 
 use conveyor_model::permissions::is_truthy;
 use conveyor_model::records::{Object, Task};
-use conveyor_model::{CommandState, Timestamp};
-use conveyor_store::immediate::{DEREGISTER_SESSION, FINISH_TASK, STOP_TASK};
-use conveyor_store::mutations::{self, Mutation, RecordedDecision};
+use conveyor_model::{CommandState, Decision, Timestamp};
+use conveyor_store::decisions::{self, Recorded};
+use conveyor_store::immediate::{DEREGISTER_SESSION, FINISH_TASK, REQUEST_WORKER_COMPACT, STOP_TASK};
+use conveyor_store::mutations::{self, Mutation};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -12,15 +13,15 @@ use crate::{Cx, Error, Result, reference};
 
 /// What the audit looks at, with the decisions that justify it. A deregistration is nobody's
 /// decision.
-const JUSTIFIED: &[(&str, &[&str])] = &[
+const JUSTIFIED: &[(&str, &[Decision])] = &[
     (DEREGISTER_SESSION, &[]),
-    ("extend_nudge_budget", &["escalate"]),
-    (FINISH_TASK, &["stop"]),
-    ("pause_manager", &["escalate", "stop"]),
-    ("request_worker_compact", &["nudge"]),
-    (STOP_TASK, &["stop"]),
-    ("task_interrupt", &["interrupt"]),
-    ("task_nudge", &["nudge"]),
+    ("extend_nudge_budget", &[Decision::Escalate]),
+    (FINISH_TASK, &[Decision::Stop]),
+    ("pause_manager", &[Decision::Escalate, Decision::Stop]),
+    (REQUEST_WORKER_COMPACT, &[Decision::Nudge]),
+    (STOP_TASK, &[Decision::Stop]),
+    ("task_interrupt", &[Decision::Interrupt]),
+    ("task_nudge", &[Decision::Nudge]),
 ];
 
 /// The audit of a task.
@@ -49,7 +50,7 @@ pub struct Summary {
 #[derive(Debug, Serialize)]
 pub struct Record {
     /// The decisions that would justify it.
-    pub allowed_decisions: &'static [&'static str],
+    pub allowed_decisions: &'static [Decision],
     /// The command.
     pub command: Command,
     /// What it did.
@@ -59,7 +60,7 @@ pub struct Record {
     /// The decision that the command names.
     pub linked_decision: Option<Value>,
     /// The last decision before it.
-    pub nearest_prior_decision: Option<RecordedDecision>,
+    pub nearest_prior_decision: Option<Recorded>,
     /// Whether there are no warnings.
     pub ok: bool,
     /// What does not fit.
@@ -107,7 +108,7 @@ pub fn audit(cx: &mut Cx, task: &str) -> Result<Audit> {
     let (task, commands, decisions) = cx.db.read(|tx| {
         let task = reference::task(tx, task)?;
         let commands = mutations::of_task(tx, &task.id, &types)?;
-        let decisions = mutations::decisions(tx, &task.id)?;
+        let decisions = decisions::of_task(tx, &task.id)?;
         Ok::<_, Error>((task, commands, decisions))
     })?;
     let records: Vec<Record> = commands.into_iter().map(|command| record(command, &decisions)).collect();
@@ -120,7 +121,7 @@ pub fn audit(cx: &mut Cx, task: &str) -> Result<Audit> {
     })
 }
 
-fn record(command: Mutation, decisions: &[RecordedDecision]) -> Record {
+fn record(command: Mutation, decisions: &[Recorded]) -> Record {
     let justified = JUSTIFIED.iter().find(|(command_type, _)| *command_type == command.command_type);
     let allowed = justified.map_or(&[][..], |(_, decisions)| *decisions);
     let check = check(&command, decisions);
@@ -156,7 +157,7 @@ fn either<'a>(command: &'a Mutation, key: &str) -> Option<&'a Value> {
 }
 
 /// What the command says about the decision behind it.
-fn check(command: &Mutation, decisions: &[RecordedDecision]) -> Option<Object> {
+fn check(command: &Mutation, decisions: &[Recorded]) -> Option<Object> {
     if command.command_type == FINISH_TASK {
         // Finishing is a decision of its own, whatever decision the command names.
         let id = command.result.get("final_decision_id").and_then(Value::as_i64);
@@ -170,7 +171,7 @@ fn check(command: &Mutation, decisions: &[RecordedDecision]) -> Option<Object> {
 
 /// The decision that a check speaks of: a decision of the task by its id, else what the check
 /// itself holds, so that a decision of another task still shows.
-fn linked(check: &Object, decisions: &[RecordedDecision]) -> Option<Value> {
+fn linked(check: &Object, decisions: &[Recorded]) -> Option<Value> {
     let held = check.get("decision").and_then(Value::as_object).unwrap_or(check);
     let id = number(check.get("decision_id")).or_else(|| number(held.get("id")));
     let recorded = decisions.iter().find(|decision| Some(decision.id) == id);
@@ -188,15 +189,14 @@ fn number(value: Option<&Value>) -> Option<i64> {
     }
 }
 
-fn nearest<'d>(command: &Mutation, decisions: &'d [RecordedDecision]) -> Option<&'d RecordedDecision> {
+fn nearest<'d>(command: &Mutation, decisions: &'d [Recorded]) -> Option<&'d Recorded> {
     let at = Timestamp::parse(&command.created_at)?;
-    let before =
-        |decision: &&RecordedDecision| Timestamp::parse(&decision.created_at).is_some_and(|then| then <= at);
+    let before = |decision: &&Recorded| Timestamp::parse(&decision.created_at).is_some_and(|then| then <= at);
     decisions.iter().rev().find(before)
 }
 
 fn warnings(
-    allowed: &[&str],
+    allowed: &[Decision],
     check: Option<&Object>,
     linked: Option<&Value>,
     any_before: bool,
@@ -213,7 +213,7 @@ fn warnings(
     };
     match linked {
         None if any_before => warnings.push("nearest_decision_unlinked".to_owned()),
-        Some(linked) if !linked["decision"].as_str().is_some_and(|decision| allowed.contains(&decision)) => {
+        Some(linked) if !allowed.iter().any(|allowed| linked["decision"] == allowed.as_str()) => {
             warnings.push("linked_decision_incompatible".to_owned());
         }
         _ => {}

@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn pull_requests_are_cut_to_what_was_asked_for() {
         let one = r#"{"number":1,"title":"t","state":"OPEN","mergedAt":null,"url":"u","body":"secret"}"#;
-        let list = format!("[{}]", vec![one; 7].join(","));
+        let list = format!("[{}]", [one; 7].join(","));
         let read = read_pull_requests(&list);
         assert_eq!(read.len(), 5);
         assert_eq!(read[0].keys().collect::<Vec<_>>(), ["mergedAt", "number", "state", "title", "url"]);

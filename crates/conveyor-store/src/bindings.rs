@@ -4,7 +4,7 @@ use conveyor_model::records::Binding;
 use conveyor_model::{IdPrefix, Role};
 use serde::Serialize;
 
-use crate::{Row, StoreError, Tx, params};
+use crate::{Row, StoreError, Tx, params, tasks};
 
 const SELECT: &str = "select b.id, b.task_id, b.worker_session_id, w.name, b.manager_session_id, m.name, b.state, \
                       b.created_at from bindings b left join sessions w on w.id = b.worker_session_id \
@@ -125,6 +125,19 @@ pub fn newest_of_task(tx: &mut Tx<'_>, task_id: &str) -> Result<Option<Binding>,
         params![task_id],
         from_row,
     )
+}
+
+/// Whether a binding is the first that its task ever had.
+///
+/// # Errors
+/// A failing statement.
+pub fn is_first(tx: &mut Tx<'_>, task_id: &str, binding_id: &str) -> Result<bool, StoreError> {
+    let first = tx.first(
+        "select id from bindings where task_id = $1 order by created_at, rowid limit 1",
+        params![task_id],
+        |row| row.text(0),
+    )?;
+    Ok(first.as_deref() == Some(binding_id))
 }
 
 /// The worker sessions that a task ever had, each with the newest binding that it had it by.
@@ -253,7 +266,7 @@ pub fn any_live(tx: &mut Tx<'_>) -> Result<bool, StoreError> {
 /// # Errors
 /// A failing statement.
 pub fn hold(tx: &mut Tx<'_>, task_id: &str, session_ids: &[&str]) -> Result<(), StoreError> {
-    tx.first("select id from tasks where id = $1{lock_row}", params![task_id], |row| row.text(0))?;
+    tasks::lock(tx, task_id)?;
     session_ids.iter().try_for_each(|id| hold_session(tx, id))
 }
 

@@ -2,13 +2,14 @@
 
 use conveyor_model::records::Object;
 use conveyor_model::{Actor, Decision, json};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::telemetry::{self, Emit};
-use crate::{StoreError, Tx, params};
+use crate::{Row, StoreError, Tx, params};
 
 /// A recorded decision.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "fields are the columns of the table")]
 pub struct Recorded {
     pub created_at: String,
@@ -86,23 +87,31 @@ pub fn record_closing(
 /// # Errors
 /// A failing statement.
 pub fn find(tx: &mut Tx<'_>, id: i64) -> Result<Option<Recorded>, StoreError> {
-    tx.first(
-        "select created_at, decision, id, manager_cycle_id, manager_id, payload_json, reason, task_id \
-         from manager_decisions where id = $1",
-        params![id],
-        |row| {
-            Ok(Recorded {
-                created_at: row.text(0)?,
-                decision: row.text(1)?,
-                id: row.int(2)?,
-                manager_cycle_id: row.opt_int(3)?,
-                manager_id: row.opt_text(4)?,
-                payload: row.object(5)?,
-                reason: row.text(6)?,
-                task_id: row.text(7)?,
-            })
-        },
-    )
+    tx.first(&format!("select {COLUMNS} from manager_decisions where id = $1"), params![id], from_row)
+}
+
+/// The decisions of a task, by id.
+///
+/// # Errors
+/// A failing statement.
+pub fn of_task(tx: &mut Tx<'_>, task_id: &str) -> Result<Vec<Recorded>, StoreError> {
+    let sql = format!("select {COLUMNS} from manager_decisions where task_id = $1 order by id");
+    tx.all(&sql, params![task_id], from_row)
+}
+
+const COLUMNS: &str = "created_at, decision, id, manager_cycle_id, manager_id, payload_json, reason, task_id";
+
+fn from_row(row: &Row<'_>) -> Result<Recorded, StoreError> {
+    Ok(Recorded {
+        created_at: row.text(0)?,
+        decision: row.text(1)?,
+        id: row.int(2)?,
+        manager_cycle_id: row.opt_int(3)?,
+        manager_id: row.opt_text(4)?,
+        payload: row.object(5)?,
+        reason: row.text(6)?,
+        task_id: row.text(7)?,
+    })
 }
 
 /// The newest manager of older versions that supervises a task.

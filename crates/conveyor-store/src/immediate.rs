@@ -13,6 +13,8 @@ pub const DEREGISTER_SESSION: &str = "deregister_session";
 pub const FINISH_TASK: &str = "finish_task";
 /// The action of closing a task that is given up.
 pub const STOP_TASK: &str = "stop_task";
+/// The action of having a worker compact or clear its context.
+pub const REQUEST_WORKER_COMPACT: &str = "request_worker_compact";
 
 /// An immediate command whose action is under way.
 #[derive(Clone, Debug)]
@@ -20,6 +22,7 @@ pub struct Immediate {
     id: String,
     command_type: &'static str,
     task_id: Option<String>,
+    manager_id: Option<String>,
 }
 
 /// Records that an action begins. Commit before an effect outside the ledger, or finish in the
@@ -33,18 +36,47 @@ pub fn begin(
     task_id: Option<&str>,
     payload: &Value,
 ) -> Result<Immediate, StoreError> {
+    start(tx, command_type, task_id, None, payload)
+}
+
+/// As [`begin`], on behalf of a manager of older versions, if the task has one.
+///
+/// # Errors
+/// A failing statement.
+pub fn begin_for_manager(
+    tx: &mut Tx<'_>,
+    command_type: &'static str,
+    task_id: &str,
+    manager_id: Option<&str>,
+    payload: &Value,
+) -> Result<Immediate, StoreError> {
+    start(tx, command_type, Some(task_id), manager_id, payload)
+}
+
+fn start(
+    tx: &mut Tx<'_>,
+    command_type: &'static str,
+    task_id: Option<&str>,
+    manager_id: Option<&str>,
+    payload: &Value,
+) -> Result<Immediate, StoreError> {
     let id = tx.fresh_id(IdPrefix::Command);
     let correlation_id = tx.fresh_id(IdPrefix::Dispatch);
     let now = tx.now()?.to_ms_text();
     tx.execute(
-        "insert into commands (id, idempotency_key, created_at, updated_at, task_id, correlation_id, type, state, \
-         payload_json) values ($1, $1, $2, $2, $3, $4, $5, 'attempted', $6)",
-        params![&id, now, task_id, &correlation_id, command_type, json::compact(payload)],
+        "insert into commands (id, idempotency_key, created_at, updated_at, task_id, manager_id, correlation_id, type, \
+         state, payload_json) values ($1, $1, $2, $2, $3, $4, $5, $6, 'attempted', $7)",
+        params![&id, now, task_id, manager_id, &correlation_id, command_type, json::compact(payload)],
     )?;
-    let command = Immediate { id, command_type, task_id: task_id.map(ToOwned::to_owned) };
+    let command = Immediate {
+        id,
+        command_type,
+        task_id: task_id.map(ToOwned::to_owned),
+        manager_id: manager_id.map(ToOwned::to_owned),
+    };
     let attributes = json!({
         "idempotency_key": command.id,
-        "manager_id": null,
+        "manager_id": manager_id,
         "required_permission": null,
         "state": CommandState::Pending,
         "worker_id": null,
@@ -53,7 +85,7 @@ pub fn begin(
     created.summary = format!("Created command {command_type}.");
     created.correlation["correlation_id"] = correlation_id.into();
     telemetry::emit(tx, &created)?;
-    let attributes = json!({ "manager_id": null, "state": CommandState::Attempted, "worker_id": null });
+    let attributes = json!({ "manager_id": manager_id, "state": CommandState::Attempted, "worker_id": null });
     telemetry::emit(tx, &command.event("command_attempted", attributes))?;
     Ok(command)
 }
@@ -105,7 +137,7 @@ impl Immediate {
         )?;
         let attributes = json!({
             "error": error,
-            "manager_id": null,
+            "manager_id": self.manager_id,
             "result": shown,
             "state": state,
             "worker_id": null,

@@ -28,6 +28,7 @@ mod held;
 pub mod immediate;
 pub mod imports;
 pub mod inbox;
+pub mod lapses;
 mod location;
 pub mod manager_configs;
 pub mod mutations;

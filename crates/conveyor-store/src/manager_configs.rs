@@ -14,8 +14,6 @@ use crate::{Row, StoreError, Tx, params};
 pub struct ManagerConfig {
     pub acceptance_criteria: Vec<String>,
     pub created_at: String,
-    /// Whether the gates of `finish-task` hold without being asked for. A column of ours.
-    pub enforce_gates: bool,
     pub epilogues: Vec<String>,
     pub guidelines: Vec<String>,
     pub nudge_on_completion: String,
@@ -48,12 +46,10 @@ fn from_row(row: &Row<'_>) -> Result<ManagerConfig, StoreError> {
         task_id: row.text(12)?,
         tools: json::texts(&row.text(13)?),
         updated_at: row.text(14)?,
-        enforce_gates: row.boolean(15)?,
     })
 }
 
-/// The configuration of a task, if it has one. One of its columns is ours, so the ledger must have
-/// been opened for writing.
+/// The configuration of a task, if it has one.
 ///
 /// # Errors
 /// A failing statement.
@@ -61,18 +57,28 @@ pub fn of_task(tx: &mut Tx<'_>, task_id: &str) -> Result<Option<ManagerConfig>, 
     tx.first(
         "select acceptance_criteria_json, created_at, epilogues_json, guidelines_json, nudge_on_completion, \
          objective, permissions_json, recipe_name, reference_paths_json, require_acks, revision, \
-         supervision_mode, task_id, tools_json, updated_at, enforce_gates from manager_configs where task_id = $1",
+         supervision_mode, task_id, tools_json, updated_at from manager_configs where task_id = $1",
         params![task_id],
         from_row,
     )
 }
 
-/// Writes a configuration in the place of the task's earlier one, if it has one. The task must be
-/// held.
+/// Whether the contract of a task lets the gates of `finish-task` hold without being asked for. The
+/// column is ours, so the ledger must have been opened for writing.
 ///
 /// # Errors
 /// A failing statement.
-pub fn save(tx: &mut Tx<'_>, config: &ManagerConfig) -> Result<(), StoreError> {
+pub fn enforces_gates(tx: &mut Tx<'_>, task_id: &str) -> Result<bool, StoreError> {
+    let sql = "select enforce_gates from manager_configs where task_id = $1";
+    Ok(tx.first(sql, params![task_id], |row| row.boolean(0))?.unwrap_or(false))
+}
+
+/// Writes a configuration in the place of the task's earlier one, if it has one. The task must be
+/// held, and the ledger opened for writing.
+///
+/// # Errors
+/// A failing statement.
+pub fn save(tx: &mut Tx<'_>, config: &ManagerConfig, enforce_gates: bool) -> Result<(), StoreError> {
     let list = |texts: &[String]| json::compact(&value!(texts));
     tx.execute(
         "insert into manager_configs (task_id, recipe_name, supervision_mode, objective, guidelines_json, \
@@ -99,7 +105,7 @@ pub fn save(tx: &mut Tx<'_>, config: &ManagerConfig) -> Result<(), StoreError> {
             list(&config.epilogues),
             &config.nudge_on_completion,
             config.require_acks,
-            config.enforce_gates,
+            enforce_gates,
             config.revision,
             &config.created_at,
             &config.updated_at

@@ -193,6 +193,33 @@ pub fn cancel(tx: &mut Tx<'_>, id: &str, reason: &str) -> Result<(), StoreError>
     Ok(())
 }
 
+/// Withdraws all messages of a task that wait for terminals, because nobody is bound any more: a
+/// completion is recorded as suppressed, with the reason; a command is due at once, to be refused or
+/// routed along another binding.
+///
+/// # Errors
+/// A failing statement.
+pub fn cancel_of_task(tx: &mut Tx<'_>, task_id: &str, reason: &str) -> Result<(), StoreError> {
+    let now = tx.now()?.to_ms_text();
+    tx.execute(
+        "update commands set available_at = $2 where state = 'pending' and id in \
+         (select command_id from deliveries where task_id = $1 and stage = 'parked')",
+        params![task_id, &now],
+    )?;
+    tx.execute(
+        "update routed_notifications set state = 'suppressed', error = $2 where state = 'pending' \
+         and side_effect_started = 0 and id in (select notification_id from deliveries where task_id = $1 \
+         and stage = 'parked' and command_id is null)",
+        params![task_id, reason],
+    )?;
+    tx.execute(
+        "update deliveries set stage = 'cancelled', reason = 'unbound', error = $2, updated_at = $3 \
+         where task_id = $1 and stage = 'parked'",
+        params![task_id, reason, now],
+    )?;
+    Ok(())
+}
+
 /// Has the first message that waits for a session looked at now: something about it has changed.
 /// `false` when none waits.
 ///

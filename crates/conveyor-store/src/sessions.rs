@@ -75,6 +75,20 @@ pub fn set_gone_in_seconds(tx: &mut Tx<'_>, id: &str) -> Result<(), StoreError> 
     Ok(())
 }
 
+/// Makes a session another thread of Codex; its rollout is read from the beginning.
+///
+/// # Errors
+/// A failing statement.
+pub fn set_thread(tx: &mut Tx<'_>, id: &str, thread_id: &str, rollout: &str) -> Result<(), StoreError> {
+    tx.execute(
+        "update sessions set codex_session_id = $2, codex_session_path = $3, codex_app_thread_id = \
+         case when codex_app_thread_id is null then null else $2 end, last_ingest_offset = null, \
+         rollout_device = null, rollout_inode = null, rollout_digest = null where id = $1",
+        params![id, thread_id, rollout],
+    )?;
+    Ok(())
+}
+
 /// What registering a session says about it.
 pub struct Registration<'a> {
     /// Unique among all sessions.

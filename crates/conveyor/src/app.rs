@@ -19,6 +19,8 @@ use crate::{Host, help};
 pub struct App<'h> {
     /// The surroundings.
     pub host: &'h mut Host,
+    /// The command and all that followed it.
+    pub arguments: &'h [OsString],
 }
 
 pub(crate) fn run(arguments: &[OsString], host: &mut Host) -> Result<(), Failure> {
@@ -42,7 +44,7 @@ pub(crate) fn run(arguments: &[OsString], host: &mut Host) -> Result<(), Failure
             let text = help::of_command(tree, host.stdout_is_terminal);
             Out::new(host).raw(&text)
         }
-        Request::Run(matches) => (spec.run)(&matches, &mut App { host }),
+        Request::Run(matches) => (spec.run)(&matches, &mut App { host, arguments: rest }),
     }
 }
 
@@ -118,7 +120,7 @@ impl App<'_> {
         let environment = &self.host.environment;
         let home = match (given, &environment.codex_home) {
             (Some(given), _) => self.absolute(given),
-            (None, Some(home)) => self.host.cwd.join(home),
+            (None, Some(home)) => home.to_str().map_or_else(|| home.clone(), |home| self.absolute(home)),
             (None, None) => self.absolute("~/.codex"),
         };
         let program = environment.program("codex").map(|program| self.host.cwd.join(program));

@@ -11,6 +11,9 @@ use conveyor_core::windows::Desktop;
 /// What a reviewer gets to see of the environment.
 const PASSED_ON: [&str; 5] = ["LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONIOENCODING"];
 
+/// Set in the environment of a copy that works detached.
+pub(crate) const DETACHED: &str = "CONVEYOR_DETACHED";
+
 /// The environment as the program uses it. Unset and empty mean the same.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
@@ -34,6 +37,8 @@ pub struct Environment {
     pub codex_home: Option<PathBuf>,
     /// `CODEX_THREAD_ID`: the thread of the agent that runs us, if one does.
     pub codex_thread_id: Option<String>,
+    /// `CONVEYOR_DETACHED`: set for the copy of itself that a command hands its work to.
+    pub detached: bool,
     /// `PATH`: where programs are looked for.
     pub search_path: Option<std::ffi::OsString>,
     /// `LANG`, `LC_ALL`, `LC_CTYPE`, `PATH`, `PYTHONIOENCODING`: all that a reviewer gets to see.
@@ -75,6 +80,7 @@ impl Environment {
             native: text("CONVEYOR_NATIVE"),
             codex_home: path("CODEX_HOME"),
             codex_thread_id: text("CODEX_THREAD_ID"),
+            detached: text(DETACHED).is_some(),
             search_path: std::env::var_os("PATH"),
             passed_on: PASSED_ON
                 .iter()

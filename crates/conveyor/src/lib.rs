@@ -3,6 +3,7 @@
 
 mod app;
 pub mod commands;
+mod detached;
 mod environment;
 mod failure;
 mod grammar;

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use super::denied::{DeniedSet, Kind};
 use super::launch::{ENTRY, Stage};
 
+/// Parts of `/proc` and `/sys` in which a write is a command to the whole system.
+pub(super) const SYSTEM: [&str; 3] = ["/proc/sys", "/proc/sysrq-trigger", "/sys"];
+
 /// The arguments of `bwrap` that start a launcher inside.
 pub(super) fn arguments(
     denied: &DeniedSet,
@@ -38,6 +41,10 @@ pub(super) fn arguments(
         }
     }
     arguments.add(["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--proc", "/proc"]);
+    // A write there is a command to the whole system; the super-user needs no privilege for it.
+    for place in SYSTEM {
+        arguments.add(["--ro-bind-try", place, place]);
+    }
     arguments.add(["--new-session", "--die-with-parent", "--cap-drop", "ALL", "--clearenv"]);
     for (name, value) in environment {
         let value = value.to_str().ok_or_else(|| format!("the variable {name} is not valid UTF-8"))?;

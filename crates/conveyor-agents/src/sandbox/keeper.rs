@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, getpid, kill_process, setrlimit, wait};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitOptions, getpid, kill_process, kill_process_group, setrlimit, wait,
+};
 
 use super::launch::Instructions;
 
@@ -54,7 +56,11 @@ fn watch(child: &mut Child, deadline: Instant, stop: &AtomicBool) -> std::io::Re
             return Ok(Some(status));
         }
         if Instant::now() >= deadline || stop.load(Ordering::SeqCst) {
-            // If it has ended in this moment, there is nothing to end.
+            // It leads a group of its own, as the first of its session, and is not reaped yet, so that the
+            // group's id is still its own. If it has ended in this moment, there may be nothing to end.
+            if let Ok(Some(group)) = i32::try_from(child.id()).map(Pid::from_raw) {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
             let _ = child.kill();
             return Ok(None);
         }
@@ -104,6 +110,9 @@ pub(super) fn mirror(status: ExitStatus) -> u8 {
 
 /// Ends this process by a signal; gives the exit code for one that does not end it.
 fn end_by(signal: Signal) -> u8 {
-    let _ = kill_process(getpid(), signal);
+    // Some signals have a handler of the runtime's at first, which takes itself away when it is called.
+    for _ in 0..2 {
+        let _ = kill_process(getpid(), signal);
+    }
     u8::try_from(128 + signal.as_raw()).unwrap_or(u8::MAX)
 }

@@ -1,6 +1,6 @@
 //! Our own executable as the launcher of a sandboxed program.
 //!
-//! It is started as `conveyor @sandbox STAGE` and reads what to do from the beginning of its standard
+//! It is started with the arguments `@sandbox` and a stage, and reads what to do from the beginning of its standard
 //! input, so that the rest of it is left for the program. Before the program starts, one line on
 //! standard output says whether it will: `ready`, or `failed: ` and why.
 
@@ -117,6 +117,10 @@ pub fn main(stage: &str) -> u8 {
 }
 
 fn run(stage: Stage, instructions: &Instructions) -> u8 {
+    if matches!(stage, Stage::Landlock | Stage::Unshare | Stage::Enter) {
+        // Away from the terminal that we were started in. bubblewrap has done it already.
+        let _ = rustix::process::setsid();
+    }
     match stage {
         Stage::Keep => keeper::keep(instructions).unwrap_or_else(|error| refuse(&error)),
         Stage::Landlock | Stage::Enter => {
@@ -170,7 +174,8 @@ pub(super) fn restrict(stage: Stage, instructions: &Instructions) -> Result<(), 
 pub(super) fn program(instructions: &Instructions) -> Result<Command, String> {
     let (program, arguments) = instructions.command.split_first().ok_or("there is no program to run")?;
     let mut command = Command::new(program);
-    command.args(arguments);
+    // bubblewrap adds this one.
+    command.args(arguments).env_remove("PWD");
     Ok(command)
 }
 

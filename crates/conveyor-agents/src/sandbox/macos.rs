@@ -31,6 +31,9 @@ fn profile(denied: &DeniedSet) -> Result<String, String> {
         let path = text(&ancestor)?.replace('\\', "\\\\").replace('"', "\\\"");
         lines.push(format!("(deny file-write-unlink (literal \"{path}\"))"));
     }
-    lines.push("(deny network* (local unix-socket) (remote unix-socket))".to_owned());
+    lines.push("(deny network-outbound (remote unix-socket))".to_owned());
+    lines.push("(deny network-bind (local unix-socket))".to_owned());
+    // Names of hosts are looked up there; of several rules the last one counts.
+    lines.push("(allow network-outbound (literal \"/private/var/run/mDNSResponder\"))".to_owned());
     Ok(lines.join("\n"))
 }

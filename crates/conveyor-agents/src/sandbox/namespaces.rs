@@ -9,16 +9,14 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare as leave};
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use rustix::process::{getgid, getuid};
+use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
 
-use super::bubblewrap::free_directories;
+use super::bubblewrap::{SYSTEM, free_directories};
 use super::denied::{DeniedSet, Kind};
 use super::keeper;
 use super::launch::{self, ENTRY, Instructions, Stage};
 
 const NOTHING: Option<&str> = None;
-
-/// Parts of `/proc` and `/sys` in which a write is a command to the whole system.
-const COMMANDS: [&str; 3] = ["/proc/sys", "/proc/sysrq-trigger", "/sys"];
 
 /// Leaves the namespaces of the system, covers what is denied, and starts the first process of the new
 /// ones; gives its exit code.
@@ -41,6 +39,7 @@ pub(super) fn unshare(instructions: &Instructions) -> Result<u8, String> {
     mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NOTHING)
         .map_err(|error| format!("mounts cannot be made private: {error}"))?;
     cover(&instructions.denied)?;
+    keep_mounting_across_exec()?;
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(|error| error.to_string())?;
     // Looked up anew: the directory as it was before would be a way below the covers.
@@ -53,12 +52,22 @@ pub(super) fn unshare(instructions: &Instructions) -> Result<u8, String> {
     Ok(keeper::mirror(status))
 }
 
+/// Unless it is the super-user, a process loses what it may do in its namespaces when it starts another
+/// program; the next one has a mount to make still.
+fn keep_mounting_across_exec() -> Result<(), String> {
+    let failed = |error: rustix::io::Errno| format!("the right to mount cannot be passed on: {error}");
+    let mut sets = capabilities(None).map_err(failed)?;
+    sets.inheritable |= CapabilitySet::SYS_ADMIN;
+    set_capabilities(None, sets).map_err(failed)?;
+    configure_capability_in_ambient_set(CapabilitySet::SYS_ADMIN, true).map_err(failed)
+}
+
 /// The first process of the new namespaces: starts the program, and everything ends with it.
 pub(super) fn init(instructions: &Instructions) -> Result<u8, String> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), "/proc", Some("proc"), flags, NOTHING)
         .map_err(|error| format!("a /proc of its own cannot be mounted: {error}"))?;
-    for place in COMMANDS.map(Path::new).into_iter().filter(|place| place.exists()) {
+    for place in SYSTEM.map(Path::new).into_iter().filter(|place| place.exists()) {
         bind(place)?;
         make_read_only(place)?;
     }

@@ -1,6 +1,8 @@
 //! One run of a sandboxed program, from outside.
 
 use std::ffi::OsString;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -117,15 +119,16 @@ struct Place {
 impl Place {
     fn new(denied: &DeniedSet) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("no private directory can be made: {error}");
-        // Made with mode 0700.
-        let make = || tempfile::Builder::new().prefix("conveyor-").tempdir();
+        let mode = Permissions::from_mode(0o700);
+        let make = || tempfile::Builder::new().prefix("conveyor-").permissions(mode.clone()).tempdir();
         let (directory, outside) = (make().map_err(failed)?, make().map_err(failed)?);
         let real = directory.path().canonicalize().map_err(failed)?;
         if denied.covers(&real) {
             return Err(format!("the directory for temporary files, {}, is denied itself", real.display()));
         }
         let socket = outside.path().canonicalize().map_err(failed)?.join("live");
-        let listener = UnixListener::bind(&socket).map_err(failed)?;
+        let listener = UnixListener::bind(&socket)
+            .map_err(|error| format!("no Unix socket can be made for the self-test: {error}"))?;
         Ok(Self { directory, real, _outside: outside, socket, _listener: listener })
     }
 }

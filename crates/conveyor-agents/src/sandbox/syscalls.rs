@@ -12,6 +12,11 @@ use seccompiler::{
 #[cfg(target_arch = "x86_64")]
 const SECOND_NUMBERING: i64 = 0x4000_0000;
 
+/// Terminal commands that put a key into a terminal as if somebody had typed it, and that speak to a
+/// console (`TIOCSTI`, `TIOCLINUX`).
+const PUSH_KEY: u64 = 0x5412;
+const CONSOLE: u64 = 0x541c;
+
 /// Gives up every privilege of the super-user, for good: with them a process could look at disks and
 /// at the memory of others.
 pub(super) fn drop_privileges() -> Result<(), String> {
@@ -21,8 +26,8 @@ pub(super) fn drop_privileges() -> Result<(), String> {
     set_no_new_privs(true).map_err(|error| format!("no_new_privs cannot be set: {error}"))
 }
 
-/// Refuses new Unix sockets, over which a server outside would do the forbidden in its place, and
-/// io_uring, which is a way around this filter.
+/// Refuses new Unix sockets, over which a server outside would do the forbidden in its place; keys for
+/// terminals, which a shell would obey; and io_uring, which is a way around this filter.
 pub(super) fn filter() -> Result<(), String> {
     let failed = |error: &dyn std::fmt::Display| format!("system calls cannot be filtered: {error}");
     let program = program().map_err(|error| failed(&error))?;
@@ -45,6 +50,11 @@ fn program() -> Result<BpfProgram, seccompiler::BackendError> {
     rules.insert(libc::SYS_socket, vec![SeccompRule::new(vec![unix()?])?]);
     rules.insert(libc::SYS_socketpair, vec![SeccompRule::new(vec![unix()?, datagram])?]);
     rules.insert(libc::SYS_io_uring_setup, Vec::new());
+    let keys = |request: u64| {
+        let asks = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, request)?;
+        SeccompRule::new(vec![asks])
+    };
+    rules.insert(libc::SYS_ioctl, vec![keys(PUSH_KEY)?, keys(CONSOLE)?]);
     #[cfg(target_arch = "x86_64")]
     for number in [libc::SYS_socket, libc::SYS_socketpair, libc::SYS_io_uring_setup] {
         rules.insert(number | SECOND_NUMBERING, Vec::new());

@@ -7,7 +7,7 @@ use conveyor_store::manager_configs::ManagerConfig;
 use conveyor_store::{Tx, acknowledgements, criteria, manager_configs};
 use serde::Serialize;
 
-use super::to_value;
+use super::{Gates, to_value};
 use crate::Result;
 use crate::criteria::Summary;
 
@@ -19,6 +19,8 @@ pub(super) struct Audits {
     pub(super) epilogue: EpilogueAudit,
     /// Whether the task's contract demands acknowledgements.
     acks_demanded: bool,
+    /// Whether the task's contract lets the gates hold without being asked for.
+    pub(super) enforced: bool,
 }
 
 /// Criteria that were accepted and are not satisfied.
@@ -72,14 +74,23 @@ pub struct EpilogueStep {
 }
 
 impl Audits {
-    pub(super) fn of(tx: &mut Tx<'_>, task: &Task) -> Result<Self> {
+    /// Audits a task; a gate that its contract enforces is taken as asked for. What the contract does
+    /// not demand it cannot enforce.
+    pub(super) fn of(tx: &mut Tx<'_>, task: &Task, gates: &Gates) -> Result<Self> {
         let config = manager_configs::of_task(tx, &task.id)?;
-        Ok(Self {
+        let enforced = manager_configs::enforces_gates(tx, &task.id)?;
+        let acks_demanded = config.as_ref().is_some_and(|config| config.require_acks);
+        let mut audits = Self {
             criteria: criteria_audit(tx, task)?,
             acknowledgements: ack_audit(tx, task)?,
-            acks_demanded: config.as_ref().is_some_and(|config| config.require_acks),
+            acks_demanded,
             epilogue: epilogue_audit(tx, task, config)?,
-        })
+            enforced,
+        };
+        audits.criteria.require_criteria_audit = gates.criteria_audit || enforced;
+        audits.acknowledgements.require_acks = gates.acks || (enforced && acks_demanded);
+        audits.epilogue.require_epilogue = gates.epilogue || enforced;
+        Ok(audits)
     }
 
     /// The audits under the names that they have in records.
@@ -97,15 +108,13 @@ impl Audits {
         let mut unmet = Vec::new();
         let open = &self.criteria.open_criteria;
         if !open.is_empty() {
-            let named: Vec<String> =
-                open.iter().map(|one| format!("#{}: {}", one.id, one.criterion)).collect();
-            let text =
-                format!("task {task:?} has accepted criteria that are still open: {}", named.join("; "));
+            let named = self.criteria.named();
+            let text = format!("task {task:?} has accepted criteria that are still open: {named}");
             unmet.push(("criteria_audit", text));
         }
         if self.acks_demanded && !self.acknowledgements.ok {
-            let missing: Vec<&str> = self.acknowledgements.missing.iter().map(|role| role.as_str()).collect();
-            let text = format!("task {task:?} lacks required acknowledgements: {}", missing.join(", "));
+            let missing = self.acknowledgements.missing_roles();
+            let text = format!("task {task:?} lacks required acknowledgements: {missing}");
             unmet.push(("acks", text));
         }
         if !self.epilogue.ok {
@@ -113,6 +122,21 @@ impl Audits {
             unmet.push(("epilogue", format!("task {task:?} has closing steps that were not done: {steps}")));
         }
         unmet
+    }
+}
+
+impl CriteriaAudit {
+    /// The open criteria, for people.
+    pub(super) fn named(&self) -> String {
+        let named = self.open_criteria.iter().map(|one| format!("#{}: {}", one.id, one.criterion));
+        named.collect::<Vec<_>>().join("; ")
+    }
+}
+
+impl AckAudit {
+    /// Who has not acknowledged, for people.
+    pub(super) fn missing_roles(&self) -> String {
+        self.missing.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -9,6 +9,8 @@ use super::Request;
 use super::record::{self, Begun};
 use crate::stopping;
 use crate::transcripts::{Captured, Context, Extent, Owner, capture, find_context};
+use crate::typing::Guard;
+use crate::typing::nudge::{self, Nudged};
 use crate::{Cx, Error, Result};
 
 /// What was done.
@@ -18,6 +20,16 @@ pub(super) struct Effects {
     pub(super) captures: Vec<Captured>,
     /// Whose terminals were ended.
     pub(super) killed: Vec<Role>,
+    /// What came of telling the worker.
+    pub(super) told: Option<Told>,
+}
+
+/// What came of telling the worker something.
+pub(super) struct Told {
+    /// It is proven to have arrived; without a guard: it was typed.
+    pub(super) sent: bool,
+    /// Why not.
+    pub(super) reason: Option<String>,
 }
 
 /// The terminals that are to be ended, the worker's first. A session without one keeps running, and
@@ -59,11 +71,35 @@ pub(super) fn carry_out(cx: &mut Cx, request: &Request<'_>, begun: &Begun) -> Re
         effects.captures = capture_before(cx, request, begun)?;
     }
     for terminal in &begun.terminals {
+        if let (Some(message), Role::Worker) = (request.message, terminal.role) {
+            effects.told = Some(tell(cx, request, terminal, message)?);
+        }
         if stopping::stop(cx, terminal)? {
             effects.killed.push(terminal.role);
         }
     }
     Ok(effects)
+}
+
+/// Tells the worker something. That it does not take it now is no reason to go on with the task.
+fn tell(cx: &mut Cx, request: &Request<'_>, terminal: &Context, message: &str) -> Result<Told> {
+    if !matches!(terminal.owner, Owner::Session(_)) {
+        // What a worker of older versions does nobody knows.
+        return Ok(Told { sent: false, reason: Some("unproven".into()) });
+    }
+    let guard = Guard { force: false, ..request.guard };
+    let nudge = nudge::Request { name: &terminal.side.name, text: message, dry_run: false, guard };
+    match nudge::tell(cx, &nudge) {
+        Ok(Nudged { unconfirmed: Some(Error::Unconfirmed { reason, .. }), .. }) => {
+            Ok(Told { sent: false, reason: Some(reason.into()) })
+        }
+        Ok(_) => Ok(Told { sent: true, reason: None }),
+        Err(Error::TargetNotReady(refused)) => {
+            Ok(Told { sent: false, reason: Some(refused.guard.reason.into()) })
+        }
+        Err(error @ Error::Store(_)) => Err(error),
+        Err(error) => Ok(Told { sent: false, reason: Some(error.code().into()) }),
+    }
 }
 
 fn capture_before(cx: &mut Cx, request: &Request<'_>, begun: &Begun) -> Result<Vec<Captured>> {

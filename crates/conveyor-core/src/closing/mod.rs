@@ -6,21 +6,26 @@
 mod audits;
 mod dispatcher;
 mod effects;
+mod gates;
 mod record;
 
 use std::path::Path;
 
 use conveyor_model::CaptureMode;
+use conveyor_store::sessions;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::decisions::DecisionCheck;
 use crate::transcripts::Captured;
-use crate::{Cx, Error, Result};
+use crate::typing::Guard;
+use crate::typing::typist::check_text;
+use crate::{Cx, Error, Result, reference};
 
 pub(crate) use audits::epilogue_steps;
 pub use audits::{AckAudit, CriteriaAudit, EpilogueAudit, EpilogueStep, OpenCriterion};
 use effects::Effects;
+pub use gates::Gates;
 use record::Begun;
 
 /// Why a task is closed.
@@ -54,6 +59,10 @@ pub struct Request<'a> {
     pub ending: Ending,
     /// Why; `None`: a fixed phrase.
     pub reason: Option<&'a str>,
+    /// What to tell the worker before its terminal is ended.
+    pub message: Option<&'a str>,
+    /// How careful to be when telling it.
+    pub guard: Guard,
     /// End the worker's terminal.
     pub stop_worker: bool,
     /// End the manager's terminal.
@@ -66,6 +75,8 @@ pub struct Request<'a> {
     pub capture_mode: CaptureMode,
     /// Refuse when a terminal that is to be ended shows nothing new.
     pub require_segment: bool,
+    /// What must hold first.
+    pub gates: Gates,
     /// Where workers of older versions have their files.
     pub state_root: &'a Path,
 }
@@ -102,6 +113,12 @@ pub struct Closed {
     pub killed_worker: bool,
     pub manager_decision: DecisionCheck,
     pub manager_session: Option<String>,
+    /// Why the worker was not told, or is not proven to have been.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_reason: Option<String>,
+    /// Whether the worker was told what was to be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_sent: Option<bool>,
     pub pre_stop_transcript_captures: Vec<Captured>,
     pub reason: String,
     pub stop_manager: bool,
@@ -120,19 +137,26 @@ pub type Warn<'a> = &'a mut dyn FnMut(&str);
 /// Closes a task: its live binding ends, and so does its active run.
 ///
 /// # Errors
-/// An unknown task or one that is closed already: nothing is recorded then. A terminal that cannot
-/// be captured or ended: recorded, and the task stays open. A failing ledger.
+/// An unknown task or one that is closed already, a message that cannot be typed: nothing is recorded
+/// then. A terminal that cannot be captured or ended, or an audit that finds a gate closed: recorded,
+/// and the task stays open. A gate without an audit: nothing is recorded. A failing ledger.
 pub fn close(cx: &mut Cx, request: &Request<'_>, warn: Warn<'_>) -> Result<Closed> {
+    check_message(request)?;
     let tmux = cx.tmux.clone();
-    let (begun, closed) = cx.db.write(|tx| {
-        let begun = record::begin(tx, request, &tmux)?;
+    let outcome = cx.db.write(|tx| {
+        let begun = match record::begin(tx, request, &tmux)? {
+            Ok(begun) => begun,
+            // What keeps the task open is part of the record.
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         // Without an effect outside there is nothing that could come in between.
         let closed = match begun.has_effects(request) {
             true => None,
             false => Some(record::conclude(tx, request, &begun, &Effects::default())?),
         };
-        Ok::<_, Error>((begun, closed))
+        Ok::<_, Error>(Ok((begun, closed)))
     })?;
+    let (begun, closed) = outcome?;
     begun.unmet.iter().for_each(|(_, text)| warn(text));
     let mut closed = match closed {
         Some(closed) => closed,
@@ -140,6 +164,36 @@ pub fn close(cx: &mut Cx, request: &Request<'_>, warn: Warn<'_>) -> Result<Close
     };
     closed.dispatcher_stopped = Some(dispatcher::wait_for_end(cx)?);
     Ok(closed)
+}
+
+/// Whether closing ends the turn that runs in this thread of Codex: then the command that does it must
+/// not run in that turn.
+///
+/// # Errors
+/// An unknown task; a failing ledger.
+pub fn ends_thread(cx: &mut Cx, request: &Request<'_>, thread_id: &str) -> Result<bool> {
+    let tmux = cx.tmux.clone();
+    cx.db.read(|tx| {
+        let task = reference::task(tx, request.task)?;
+        for terminal in effects::terminals(tx, request, &tmux, &task)? {
+            let Some(session) = sessions::by_id(tx, &terminal.side.id)? else { continue };
+            let named = [&session.codex_session_id, &session.codex_app_thread_id];
+            if named.into_iter().flatten().any(|id| id == thread_id) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    })
+}
+
+fn check_message(request: &Request<'_>) -> Result<()> {
+    match request.message {
+        Some(message) if message.trim().is_empty() => {
+            Err(Error::invalid("the message to the worker must not be empty"))
+        }
+        Some(message) => check_text(message),
+        None => Ok(()),
+    }
 }
 
 /// Does what has an effect outside the ledger, and records what came of it.

@@ -8,13 +8,13 @@ use conveyor_store::immediate::{self, Immediate};
 use conveyor_store::observations::{self, Observation};
 use conveyor_store::runs::{self, ActiveRun};
 use conveyor_store::telemetry::{self, Emit};
-use conveyor_store::{Tx, bindings, decisions, sessions, tasks, transcripts};
+use conveyor_store::{Tx, bindings, decisions, parked, sessions, tasks, transcripts};
 use serde_json::{Value, json};
 
 use super::audits::Audits;
 use super::effects::{self, Effects};
-use super::{Closed, Request, to_value};
-use crate::decisions::{DecisionCheck, assess};
+use super::{Closed, Request, gates, to_value};
+use crate::decisions::DecisionCheck;
 use crate::transcripts::{Captured, Context, Owner};
 use crate::{Error, Result, reference};
 
@@ -51,15 +51,24 @@ impl Begun {
     }
 }
 
-/// Checks that the task can be closed and records the intent.
-pub(super) fn begin(tx: &mut Tx<'_>, request: &Request<'_>, tmux: &Tmux) -> Result<Begun> {
+/// Checks that the task can be closed and records the intent. The inner error is a refusal that has
+/// been recorded.
+pub(super) fn begin(tx: &mut Tx<'_>, request: &Request<'_>, tmux: &Tmux) -> Result<Result<Begun>> {
     let task = open_task(tx, request.task)?;
+    let decision = request.gates.check_unrecorded(tx, request.ending, &task)?;
+    let audits = match request.ending.is_finish() {
+        true => Some(Audits::of(tx, &task, &request.gates)?),
+        false => None,
+    };
+    if let Some(audits) = &audits
+        && let Some(closed) = audits.closed_gate(&task)?
+    {
+        return Ok(Err(gates::record(tx, request, &task, audits, closed)?));
+    }
     let binding = bindings::live_of_task(tx, &task.id)?;
     let name = |side: fn(&Binding) -> &Option<String>| binding.as_ref().and_then(|b| side(b).clone());
     let worker = name(|binding| &binding.worker_session_name);
     let manager = name(|binding| &binding.manager_session_name);
-    let audits = if request.ending.is_finish() { Some(Audits::of(tx, &task)?) } else { None };
-    let decision = assess(tx, &task, None, &[Decision::Stop])?;
     let mut payload = options(request, &decision, audits.as_ref())?;
     for (key, value) in [
         ("already_done_followup", Value::Bool(false)),
@@ -88,7 +97,7 @@ pub(super) fn begin(tx: &mut Tx<'_>, request: &Request<'_>, tmux: &Tmux) -> Resu
         record_decision(tx, request, &mut begun)?;
     }
     record_intent(tx, request, &begun)?;
-    Ok(begun)
+    Ok(Ok(begun))
 }
 
 /// The task, held against everybody else, which must be open.
@@ -114,7 +123,7 @@ fn options(request: &Request<'_>, decision: &DecisionCheck, audits: Option<&Audi
         ("capture_transcript_mode", request.capture_mode.as_str().into()),
         ("finish", request.ending.is_finish().into()),
         ("manager_decision", to_value(decision)?),
-        ("message", Value::Null),
+        ("message", request.message.into()),
         ("reason", request.reason().into()),
         ("stop_manager", request.stop_manager.into()),
         ("stop_worker", request.stop_worker.into()),
@@ -188,13 +197,18 @@ pub(super) fn conclude(
         mark_ended(tx, terminal)?;
     }
     bindings::end_all(tx, &task.id)?;
+    parked::cancel_of_task(tx, &task.id, "the task was closed")?;
     tasks::set_state(tx, &task.id, TaskState::Done)?;
     let run = runs::active_of_task(tx, &task.id)?;
     let run_status = if request.ending.is_finish() { "finished" } else { "abandoned" };
     if let Some(run) = &run {
         runs::close(tx, &task.id, run, run_status)?;
     }
-    let closed = result(request, begun, effects);
+    let mut closed = result(request, begun, effects);
+    if closed.message_sent == Some(false) && closed.message_reason.is_none() {
+        let no_worker = if request.stop_worker { "no_terminal" } else { "worker_not_stopped" };
+        closed.message_reason = Some(no_worker.to_owned());
+    }
     let shown = Closed {
         pre_stop_transcript_captures: effects.captures.iter().cloned().map(Captured::redacted).collect(),
         ..closed.clone()
@@ -232,6 +246,8 @@ fn result(request: &Request<'_>, begun: &Begun, effects: &Effects) -> Closed {
         killed_worker: effects.killed.contains(&Role::Worker),
         manager_decision: begun.decision.clone(),
         manager_session: begun.manager.clone(),
+        message_reason: effects.told.as_ref().and_then(|told| told.reason.clone()),
+        message_sent: request.message.map(|_| effects.told.as_ref().is_some_and(|told| told.sent)),
         pre_stop_transcript_captures: effects.captures.clone(),
         reason: request.reason().to_owned(),
         stop_manager: request.stop_manager,

@@ -1,7 +1,7 @@
 //! Recording a review, with its event and its telemetry.
 
 use conveyor_model::records::{Object, Task};
-use conveyor_model::{Actor, Agreement, Severity, Verdict as Word};
+use conveyor_model::{Actor, Agreement, NudgeMode, Severity, Verdict as Word};
 use conveyor_store::audit::{self, AuditEvent};
 use conveyor_store::continuations::{self, NewReview, Review};
 use conveyor_store::telemetry::{self, Emit};
@@ -12,16 +12,15 @@ use super::Turn;
 use super::payload::Verdict;
 use crate::Result;
 
-/// Who decides on what a completed turn proposes, where nobody said.
-const DEFAULT_NUDGE: &str = "ask-operator";
-
 /// Records what a reviewer said of a turn.
 pub(super) fn record(tx: &mut Tx<'_>, task: &Task, turn: &Turn, said: &Verdict) -> Result<Review> {
     let config = manager_configs::of_task(tx, &task.id)?;
-    let nudge = config.map_or_else(|| DEFAULT_NUDGE.to_owned(), |config| config.nudge_on_completion);
+    let nudge = config
+        .map_or_else(|| NudgeMode::AskOperator.as_str().to_owned(), |config| config.nudge_on_completion);
     let status = said.subagent_run.get("status").and_then(Value::as_str);
     let failed = said.verdict == Word::Stop && status == Some("failed");
-    let routing = failed || (said.agreement == Agreement::Divergent && nudge != "auto-proceed");
+    let routing =
+        failed || (said.agreement == Agreement::Divergent && nudge != NudgeMode::AutoProceed.as_str());
     let mut run = said.subagent_run.clone();
     run.insert("nudge_on_completion".into(), nudge.clone().into());
     run.insert("operator_routing_required".into(), routing.into());

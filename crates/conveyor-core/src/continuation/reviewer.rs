@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::context::{ALLOWED, Context, Recorded};
 use super::payload::{Verdict, check_distinct};
 use super::{Turn, record};
+use crate::outage::Outage;
 use crate::{Cx, Error, Result, reference};
 
 /// What a recorded failure tells the next turn.
@@ -71,11 +72,15 @@ pub fn preview(cx: &mut Cx, request: &ReviewRequest<'_>) -> Result<Preview> {
 }
 
 /// Has a turn reviewed by a program in a sandbox, and records what it says; what goes wrong from then
-/// on is recorded as a verdict to stop.
+/// on is recorded as a verdict to stop. `warn` hears of an outage of the ledger, once.
 ///
 /// # Errors
 /// As [`preview`], and without a reviewer.
-pub fn review_by_program(cx: &mut Cx, request: &ReviewRequest<'_>) -> Result<Review> {
+pub fn review_by_program(
+    cx: &mut Cx,
+    request: &ReviewRequest<'_>,
+    warn: &mut dyn FnMut(&str),
+) -> Result<Review> {
     let prepared = prepare(cx, request)?;
     let Some(runner) = request.command.first() else {
         return Err(Error::invalid(
@@ -98,15 +103,40 @@ pub fn review_by_program(cx: &mut Cx, request: &ReviewRequest<'_>) -> Result<Rev
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let facts = Facts { request, runner, seconds, duration_ms, ran: &ran };
     let said = facts.verdict().unwrap_or_else(|reason| facts.failure(&reason));
-    cx.db.write(|tx| {
-        let task = reference::held_task(tx, &prepared.task.id)?;
-        record::record(tx, &task, &prepared.turn, &said)
-    })
+    record_in_the_end(cx, &prepared.task.id, &prepared.turn, &said, warn)
+}
+
+/// Records a verdict that took a while to get: it must not be lost because the ledger was away
+/// meanwhile.
+fn record_in_the_end(
+    cx: &mut Cx,
+    task_id: &str,
+    turn: &Turn,
+    said: &Verdict,
+    warn: &mut dyn FnMut(&str),
+) -> Result<Review> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut outage = Outage::none();
+    loop {
+        let recorded = cx.db.write(|tx| {
+            let task = reference::held_task(tx, task_id)?;
+            record::record(tx, &task, turn, said)
+        });
+        match recorded {
+            Err(Error::Store(error)) => {
+                outage.survive(&mut cx.db, error, &|| Instant::now() >= deadline, warn)?;
+            }
+            other => return other,
+        }
+    }
 }
 
 fn to_value(context: &Context) -> Result<Value> {
     serde_json::to_value(context).map_err(|error| Error::Output(error.into()))
 }
+
+/// How long a ledger that is away is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A month: longer than anybody waits.
 const MAX_SECONDS: f64 = 2_592_000.0;

@@ -37,8 +37,8 @@ pub struct ConfigFlags {
     pub epilogues: Option<Vec<String>>,
     /// What happens when a completed turn brings proposals.
     pub nudge_on_completion: Option<NudgeMode>,
-    /// Observe only once both sides acknowledged.
-    pub require_acks: bool,
+    /// Observe only once both sides acknowledged. No option says no; a person who is asked can.
+    pub require_acks: Option<bool>,
     /// Let the gates of `finish-task` hold without being asked for.
     pub enforce_gates: bool,
     /// Grant the opening of pull requests.
@@ -169,11 +169,12 @@ pub struct Configured {
 }
 
 impl Configured {
-    fn new(config: ManagerConfig, warnings: Vec<String>) -> Self {
+    fn new(contract: Contract, warnings: Vec<String>) -> Self {
+        let Contract { config, enforce_gates } = contract;
         Self {
             acceptance_criteria: config.acceptance_criteria,
             created_at: config.created_at,
-            enforce_gates: config.enforce_gates,
+            enforce_gates,
             epilogues: config.epilogues,
             guidelines: config.guidelines,
             nudge_on_completion: config.nudge_on_completion,
@@ -192,6 +193,20 @@ impl Configured {
     }
 }
 
+/// A configuration with what we add to it.
+#[derive(Clone, Debug, PartialEq)]
+struct Contract {
+    config: ManagerConfig,
+    enforce_gates: bool,
+}
+
+impl Contract {
+    fn of_task(tx: &mut Tx<'_>, task: &Task) -> Result<Option<Self>> {
+        let Some(config) = manager_configs::of_task(tx, &task.id)? else { return Ok(None) };
+        Ok(Some(Self { config, enforce_gates: manager_configs::enforces_gates(tx, &task.id)? }))
+    }
+}
+
 /// The configuration that a task has, or would get first, with what `flags` say about it. Nothing is
 /// written.
 ///
@@ -201,9 +216,9 @@ pub fn draft(cx: &mut Cx, task: &str, flags: &ConfigFlags) -> Result<(Task, Mana
     flags.check()?;
     cx.db.read(|tx| {
         let task = reference::task(tx, task)?;
-        let present = manager_configs::of_task(tx, &task.id)?;
-        let config = changed(present.as_ref(), &task.id, flags, "")?;
-        Ok((task, config))
+        let present = Contract::of_task(tx, &task)?;
+        let contract = changed(present.as_ref(), &task.id, flags, "")?;
+        Ok((task, contract.config))
     })
 }
 
@@ -216,13 +231,13 @@ pub fn configure(cx: &mut Cx, task: &str, flags: &ConfigFlags) -> Result<Configu
     flags.check()?;
     cx.db.write(|tx| {
         let task = reference::held_task(tx, task)?;
-        let present = manager_configs::of_task(tx, &task.id)?;
+        let present = Contract::of_task(tx, &task)?;
         if let Some(present) = present.as_ref().filter(|_| flags.is_empty()) {
             return Ok(Configured::new(present.clone(), Vec::new()));
         }
-        let config = save(tx, &task, present.as_ref(), flags, None)?;
-        let warnings = flags.warnings();
-        let mut payload = counts(&config, flags);
+        let contract = save(tx, &task, present.as_ref(), flags, None)?;
+        let (config, warnings) = (&contract.config, flags.warnings());
+        let mut payload = counts(config, flags);
         for (key, value) in [
             ("epilogue_count", json!(config.epilogues.len())),
             ("permission_warnings", json!(warnings)),
@@ -232,7 +247,7 @@ pub fn configure(cx: &mut Cx, task: &str, flags: &ConfigFlags) -> Result<Configu
             payload.insert(key.to_owned(), value);
         }
         record(tx, &task, payload)?;
-        Ok(Configured::new(config, warnings))
+        Ok(Configured::new(contract, warnings))
     })
 }
 
@@ -254,8 +269,8 @@ pub struct Seeded {
 pub fn seed(tx: &mut Tx<'_>, task: &Task, flags: &ConfigFlags, correlation: &Value) -> Result<Seeded> {
     flags.check()?;
     conveyor_store::tasks::lock(tx, &task.id)?;
-    let present = manager_configs::of_task(tx, &task.id)?;
-    let (config, written) = match present {
+    let present = Contract::of_task(tx, task)?;
+    let (Contract { config, .. }, written) = match present {
         Some(present) if flags.is_empty() => (present, false),
         present => (save(tx, task, present.as_ref(), flags, Some(CUSTOM))?, true),
     };
@@ -305,32 +320,28 @@ fn record(tx: &mut Tx<'_>, task: &Task, payload: Object) -> Result<()> {
 fn save(
     tx: &mut Tx<'_>,
     task: &Task,
-    present: Option<&ManagerConfig>,
+    present: Option<&Contract>,
     flags: &ConfigFlags,
     unnamed: Option<&str>,
-) -> Result<ManagerConfig> {
+) -> Result<Contract> {
     let now = tx.now()?.to_s_text();
-    let mut config = changed(present, &task.id, flags, &now)?;
+    let mut contract = changed(present, &task.id, flags, &now)?;
     if present.is_none() && flags.recipe.is_none() {
-        config.recipe_name = unnamed.map(ToOwned::to_owned);
+        contract.config.recipe_name = unnamed.map(ToOwned::to_owned);
     }
-    manager_configs::save(tx, &config)?;
-    let saved = manager_configs::of_task(tx, &task.id)?;
+    manager_configs::save(tx, &contract.config, contract.enforce_gates)?;
+    let saved = Contract::of_task(tx, task)?;
     saved.ok_or(Error::Store(StoreError::Sql("a manager configuration vanished".into())))
 }
 
 /// The configuration with the changes, its revision counted up if there are any.
-fn changed(
-    present: Option<&ManagerConfig>,
-    task_id: &str,
-    flags: &ConfigFlags,
-    now: &str,
-) -> Result<ManagerConfig> {
-    let mut config = present.cloned().unwrap_or_else(|| first(task_id, now));
+fn changed(present: Option<&Contract>, task_id: &str, flags: &ConfigFlags, now: &str) -> Result<Contract> {
+    let mut contract = present.cloned().unwrap_or_else(|| first(task_id, now));
+    let Contract { config, enforce_gates } = &mut contract;
     if let Some(name) = &flags.recipe {
         let recipe = recipe_of(name)?;
         config.recipe_name = recipe.map(|recipe| recipe.name.to_owned());
-        config.enforce_gates |= recipe.is_some_and(|recipe| recipe.mode == SupervisionMode::Strict);
+        *enforce_gates |= recipe.is_some_and(|recipe| recipe.mode == SupervisionMode::Strict);
     }
     if let Some(mode) = flags.mode {
         config.supervision_mode = mode.as_str().to_owned();
@@ -341,8 +352,8 @@ fn changed(
     if let Some(mode) = flags.nudge_on_completion {
         config.nudge_on_completion = mode.as_str().to_owned();
     }
-    config.require_acks |= flags.require_acks;
-    config.enforce_gates |= flags.enforce_gates;
+    config.require_acks = flags.require_acks.unwrap_or(config.require_acks);
+    *enforce_gates |= flags.enforce_gates;
     for (list, given) in [
         (&mut config.guidelines, &flags.guidelines),
         (&mut config.acceptance_criteria, &flags.acceptance),
@@ -356,18 +367,18 @@ fn changed(
     }
     config.permissions = flags.permissions(&config.permissions).to_stored();
     if let Some(present) = present {
-        config.revision += i64::from(config != *present);
-        now.clone_into(&mut config.updated_at);
+        let changes = i64::from(contract != *present);
+        contract.config.revision += changes;
+        now.clone_into(&mut contract.config.updated_at);
     }
-    Ok(config)
+    Ok(contract)
 }
 
 /// What a task's configuration is when nothing is said about it.
-fn first(task_id: &str, now: &str) -> ManagerConfig {
-    ManagerConfig {
+fn first(task_id: &str, now: &str) -> Contract {
+    let config = ManagerConfig {
         acceptance_criteria: Vec::new(),
         created_at: now.to_owned(),
-        enforce_gates: false,
         epilogues: Vec::new(),
         guidelines: Vec::new(),
         nudge_on_completion: NudgeMode::AskOperator.as_str().to_owned(),
@@ -381,5 +392,6 @@ fn first(task_id: &str, now: &str) -> ManagerConfig {
         task_id: task_id.to_owned(),
         tools: Vec::new(),
         updated_at: now.to_owned(),
-    }
+    };
+    Contract { config, enforce_gates: false }
 }

@@ -5,6 +5,7 @@
 //! count one by one.
 
 pub mod acknowledgements;
+pub mod compaction;
 pub mod config;
 pub mod criteria;
 pub mod handoffs;

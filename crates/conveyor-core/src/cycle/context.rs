@@ -88,13 +88,20 @@ impl ManagerContext {
     }
 
     /// Refuses when the contract demands acknowledgements and one is missing, of another binding or
-    /// of another revision of the contract.
-    pub(super) fn check_acknowledgements(&self, binding_id: &str) -> Result<()> {
+    /// of another revision of the contract. One that was given before the task was bound counts for
+    /// its first binding.
+    pub(super) fn check_acknowledgements(
+        &self,
+        tx: &mut Tx<'_>,
+        task: &Task,
+        binding_id: &str,
+    ) -> Result<()> {
         let Some(config) = self.manager_config.as_ref().filter(|config| config.require_acks) else {
             return Ok(());
         };
+        let is_first = bindings::is_first(tx, &task.id, binding_id)?;
         let is_current = |ack: &Acknowledgement| {
-            ack.binding_id.as_deref() == Some(binding_id)
+            ack.binding_id.as_deref().map_or(is_first, |bound| bound == binding_id)
                 && ack.manager_config_revision == Some(config.revision)
         };
         let sides = [(Role::Worker, &self.worker_ack), (Role::Manager, &self.manager_ack)];

@@ -261,7 +261,7 @@ struct Seen<'a> {
 fn conclude(tx: &mut Tx<'_>, subject: &Subject, phases: &mut Phases, seen: &Seen<'_>) -> Result<Report> {
     phases.enter(Phase::LoadManagerContext);
     let context = ManagerContext::load(tx, &subject.task, seen.ledger)?;
-    context.check_acknowledgements(&subject.binding_id)?;
+    context.check_acknowledgements(tx, &subject.task, &subject.binding_id)?;
     let consumed = inbox::consume_for_cycle(tx, &subject.manager.id, &subject.binding_id, subject.cycle_id)?;
     phases.end(tx, subject, &context.attributes(consumed))?;
     phases.enter(Phase::PersistCycleRow);

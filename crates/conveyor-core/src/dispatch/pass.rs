@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use conveyor_model::IdPrefix;
-use conveyor_store::{Tx, commands, completions as events, deliveries, notifications, parked};
+use conveyor_store::{Tx, commands, completions as events, deliveries, lapses, notifications, parked};
 
 use super::completions::{self, dedupe_key};
 use super::elements::{COMPLETION, Element, PlannedCommand, PlannedCompletion};
@@ -143,7 +143,7 @@ fn look(tx: &mut Tx<'_>, request: &Request) -> Result<Work> {
 
 fn has_work(tx: &mut Tx<'_>, request: &Request) -> Result<bool> {
     let types = request.command_types();
-    if !commands::claimable(tx, &types, 1, &[])?.is_empty() || !commands::lapsed(tx, &types, 1)?.is_empty() {
+    if !commands::claimable(tx, &types, 1, &[])?.is_empty() || !lapses::lapsed(tx, &types, 1)?.is_empty() {
         return Ok(true);
     }
     if !request.routes_completions() {

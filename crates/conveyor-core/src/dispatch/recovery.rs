@@ -3,7 +3,7 @@
 
 use conveyor_model::{Actor, AttemptState, CommandState, CommandType, Severity};
 use conveyor_store::Tx;
-use conveyor_store::commands::{self, Lapsed, Recovery};
+use conveyor_store::lapses::{self, Lapsed, Recovery};
 use conveyor_store::telemetry::{self, Emit};
 use serde_json::json;
 
@@ -26,9 +26,9 @@ pub(super) fn recover(
     limit: usize,
 ) -> Result<Vec<Element>> {
     let mut elements = Vec::new();
-    for lapsed in commands::lapsed(tx, types, limit)? {
+    for lapsed in lapses::lapsed(tx, types, limit)? {
         let decision = decide(&lapsed);
-        if !commands::recover(tx, &lapsed, &decision)? {
+        if !lapses::recover(tx, &lapsed, &decision)? {
             continue;
         }
         emit(tx, &lapsed, &decision, dispatcher_id)?;

@@ -19,7 +19,6 @@ fn config(tools: &[&str]) -> ManagerConfig {
     ManagerConfig {
         acceptance_criteria: vec![],
         created_at: String::new(),
-        enforce_gates: false,
         epilogues: vec![],
         guidelines: vec![],
         nudge_on_completion: "ask-operator".into(),

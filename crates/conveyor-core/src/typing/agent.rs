@@ -66,7 +66,7 @@ impl Sources {
 
     /// Asks whoever can be asked, from now on through one connection.
     pub(crate) fn ask(self, native: bool) -> Agent {
-        Agent { sources: self, native, client: None, reached: None }
+        Agent { sources: self, native, client: None, reached: None, failed_at_ms: None }
     }
 }
 
@@ -88,6 +88,8 @@ pub(crate) struct Agent {
     client: Option<Client>,
     /// The thread as its server told, for the record of addresses.
     reached: Option<Reached>,
+    /// By when its last turn had failed, if it did, in milliseconds since 1970.
+    pub(crate) failed_at_ms: Option<i64>,
 }
 
 /// A thread that answered.
@@ -161,6 +163,9 @@ impl Agent {
             Ok(reading) => {
                 let thread = &reading.thread;
                 self.reached = Some(Reached { cwd: thread.cwd.clone(), version: thread.cli_version.clone() });
+                // Told in whole seconds.
+                let ended = reading.last_turn.as_ref().and_then(|turn| turn.completed_at);
+                self.failed_at_ms = ended.map(|at| (at + 1) * 1000);
                 Some(Ok(reading))
             }
             Err(CodexError::NotFound { .. }) if !self.sources.proven => None,

@@ -8,7 +8,7 @@
 //! | evidence → verdict, pure | [`verdict`] |
 //! | typing and its proof | `typist` |
 //! | the delivery's row: intent, lock, outcome | `session` |
-//! | the commands | [`nudge`], [`interrupt`] |
+//! | the commands | [`nudge`], [`interrupt`], [`slash`] |
 
 pub(crate) mod agent;
 pub mod interrupt;
@@ -18,6 +18,7 @@ mod pane;
 mod record;
 mod refusal;
 pub(crate) mod session;
+pub mod slash;
 pub(crate) mod typist;
 pub mod verdict;
 

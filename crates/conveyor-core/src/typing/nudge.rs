@@ -76,6 +76,16 @@ pub fn by_name(place: &mut Place, request: &Request<'_>) -> Result<Reached> {
     })
 }
 
+/// Sends a text to a registered session on behalf of a command that records itself what came of it.
+///
+/// # Errors
+/// As [`session`].
+pub(crate) fn tell(cx: &mut Cx, request: &Request<'_>) -> Result<Nudged> {
+    check(request)?;
+    let mut live = Live::find(cx, request.name, request.guard)?;
+    send_to(cx, request, &mut live)
+}
+
 /// Refuses a text that cannot be typed, before anything is done.
 ///
 /// # Errors

@@ -81,6 +81,20 @@ pub(crate) fn find_told(
     Ok(None)
 }
 
+/// Whether a turn has begun after `offset`, which must be the start of a line.
+pub(crate) fn turn_has_begun(path: &Path, offset: u64) -> Result<bool, RolloutError> {
+    let file = rollout::open(path)?;
+    let mut reader = file.reader(offset.min(file.size()))?;
+    while let Some(line) = reader.next_line()? {
+        if let Content::Event(event) = line.content
+            && turn_event(event.event_type, event.subtype) == Some(TurnEvent::Started)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The user's message in an event, in the old layout or today's.
 fn told(event: &Event<'_>) -> Option<Told> {
     if !matches!(event.subtype, Some("user_message" | "item_completed")) {

@@ -112,31 +112,51 @@ impl Typist<'_> {
         care: Care,
         keep: Keep<'_>,
     ) -> Result<Typed> {
+        match self.put_in(agent, care, keep)? {
+            Some(reason) => unconfirmed(reason),
+            None => self.press_enter_and_prove(agent, mark, care, keep),
+        }
+    }
+
+    /// Types the loaded text and presses Enter, for a command to the terminal itself, which no turn
+    /// begins with. Gives why Enter was not pressed, if it was not. An error means that nothing
+    /// reached the pane.
+    pub(crate) fn type_command(
+        &self,
+        agent: &mut Agent,
+        care: Care,
+        keep: Keep<'_>,
+    ) -> Result<Option<&'static str>> {
+        if let Some(reason) = self.put_in(agent, care, keep)? {
+            return Ok(Some(reason));
+        }
+        Ok(self.press_enter().is_err().then_some("not_submitted"))
+    }
+
+    /// Types the loaded text. Gives why Enter must not follow, if it must not.
+    fn put_in(&self, agent: &mut Agent, care: Care, keep: Keep<'_>) -> Result<Option<&'static str>> {
         fault::point("typing.loaded");
         if !keep() {
             let _ = self.tmux().delete_buffer(&self.buffer);
-            return unconfirmed("lease_lost");
+            return Ok(Some("lease_lost"));
         }
         match self.paste() {
             Ok(()) => {}
             // The only failure after which the fate of the text is open.
-            Err(Error::Tmux(TmuxError::TimedOut { .. })) => return unconfirmed("paste_not_visible"),
+            Err(Error::Tmux(TmuxError::TimedOut { .. })) => return Ok(Some("paste_not_visible")),
             Err(error) => return Err(error),
         }
         fault::point("typing.pasted");
         std::thread::sleep(AFTER_PASTE);
         if care != Care::Forced {
             if !self.is_shown() {
-                return unconfirmed("paste_not_visible");
+                return Ok(Some("paste_not_visible"));
             }
             if !self.may_press_enter(agent, care) {
-                return unconfirmed("state_changed");
+                return Ok(Some("state_changed"));
             }
         }
-        if !keep() {
-            return unconfirmed("lease_lost");
-        }
-        self.press_enter_and_prove(agent, mark, care, keep)
+        Ok((!keep()).then_some("lease_lost"))
     }
 
     fn paste(&self) -> Result<()> {

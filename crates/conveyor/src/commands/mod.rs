@@ -44,6 +44,8 @@ pub const COMMANDS: &[CommandSpec] = &[
     spec::<contract::criteria_plan::CriteriaPlan>(),
     spec::<contract::record_decision::RecordDecision>(),
     spec::<contract::handoff::Handoff>(),
+    spec::<contract::compact::RequestWorkerCompact>(),
+    spec::<contract::compact::CompactWorker>(),
     spec::<contract::acknowledge::WorkerAck>(),
     spec::<contract::acknowledge::ManagerAck>(),
     spec::<contract::continuation::Continuation>(),

@@ -5,7 +5,7 @@ use conveyor_testkit::model_server::{Reply, Script};
 use conveyor_testkit::wait;
 use serde_json::Value;
 
-use super::stage::{LIMIT, Lab, Stage};
+use super::stage::{COMPOSER, LIMIT, Lab, Stage};
 
 const SAFE: [&str; 4] = ["--sandbox", "danger-full-access", "--ask-for-approval", "never"];
 
@@ -172,6 +172,41 @@ fn a_manager_in_a_sandbox_supervises_through_the_ledger() {
     assert_eq!(stage.column("select state from sessions"), ["active", "active"]);
     stage.json(&["finish-task", "gadgets", "--stop-manager", "--stop-worker"]);
     assert!(stage.sessions().is_empty());
+}
+
+/// A manager that closes its task in its own turn ends that turn, and with it whoever called: the
+/// closing is completed all the same.
+#[test]
+fn a_manager_closes_its_task_and_itself_in_its_own_turn() {
+    let Some(lab) = Lab::shared() else { return };
+    let stage = Stage::new(lab, "closing");
+    let ledger = stage.ledger().display().to_string();
+    let lived = stage.project.join("lived");
+    let close = format!(
+        "conveyor finish-task closing --stop-manager --stop-worker --path {ledger} && touch {}",
+        lived.display()
+    );
+    lab.model.add(
+        Script::new()
+            .on("worker of Conveyor task closing", [Reply::text("all is done")])
+            .on("Manager session: closing-manager", [Reply::text("waiting")])
+            .on("close it yourself", [Reply::shell(&close), Reply::text("closed")]),
+    );
+    let fixed = ["pair", "--task", "closing", "--task-goal", "close it", "--worker-name", "closing-worker"];
+    let more = ["--manager-name", "closing-manager", "--timeout-seconds", "60", "--no-dispatch"];
+    stage.json(&[&fixed[..], &more, &SAFE].concat());
+    for side in ["closing-worker", "closing-manager"] {
+        stage.until(side, State::Idle);
+    }
+    stage.until_shown("codex-closing-manager", COMPOSER);
+    stage.json(&["session-nudge", "closing-manager", "close it yourself"]);
+    wait::until(LIMIT, "the end of the task", || stage.scalar("select state from tasks") == "done");
+    assert_eq!(stage.scalar("select state from commands where type = 'finish_task'"), "succeeded");
+    assert_eq!(stage.column("select state from sessions"), ["gone", "gone"]);
+    assert_eq!(stage.scalar("select state from bindings"), "ended");
+    assert!(stage.sessions().is_empty());
+    assert!(!lived.exists(), "the turn ended, and with it whoever called");
+    stage.until("closing-manager", State::Idle);
 }
 
 /// Stopping in the middle of a turn really stops it: what it would have written does not appear.

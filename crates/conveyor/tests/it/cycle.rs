@@ -182,6 +182,26 @@ fn missing_or_outdated_acknowledgements_fail_the_cycle() {
 }
 
 #[test]
+fn acknowledgements_given_before_the_first_binding_count_for_it() {
+    on_both_engines(|world| {
+        finished_turn(world);
+        world.json(&["manager-config", "demo", "--require-acks"]);
+        world.run_fed("{}", &["worker-ack", "demo", "--from-stdin"]).json();
+        world.run_fed("{}", &["manager-ack", "demo", "--from-stdin"]).json();
+        let cycle = || world.run(&["cycle", "demo"]);
+        assert_eq!(cycle().code, 0);
+        world.json(&["manager-config", "demo", "--objective", "changed"]);
+        assert_eq!(cycle().stderr.split(": ").nth(1), Some("worker, manager"), "they are out of date");
+        world.sql("update task_acknowledgements set manager_config_revision = 2, binding_id = null");
+        assert_eq!(cycle().code, 0);
+        world.run(&["unbind", "--task", "demo"]);
+        world.advance(1);
+        world.json(&["bind", "--task", "demo", "--worker", "demo-worker", "--manager", "demo-manager"]);
+        assert_eq!(cycle().code, 2, "a second binding wants its own");
+    });
+}
+
+#[test]
 fn a_rollout_that_cannot_be_read_fails_the_cycle() {
     on_both_engines(|world| {
         world.bind("demo");

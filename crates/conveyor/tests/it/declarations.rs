@@ -162,6 +162,30 @@ fn of_eight_that_acknowledge_at_once_none_is_lost() {
 }
 
 #[test]
+fn an_acknowledgement_names_the_revision_that_was_in_force() {
+    on_both_engines(|world| {
+        world.bind("demo");
+        eight_at_once(|number| match number % 2 {
+            0 => world.json(&["manager-config", "demo", "--objective", &number.to_string()]),
+            _ => world.run_fed("{}", &["manager-ack", "demo", "--from-stdin"]).json(),
+        });
+        let mut revision = 0;
+        let types = world.column(
+            "select e.type || ' ' || coalesce(cast(a.manager_config_revision as text), '0') from events e \
+             left join task_acknowledgements a on e.payload_json like '{\"ack_id\":' || a.id || ',%' order by e.id",
+        );
+        for row in &types {
+            let (kind, of) = row.split_once(' ').unwrap();
+            match kind {
+                "manager_config_recorded" => revision += 1,
+                _ => assert_eq!(of, revision.to_string(), "{types:?}"),
+            }
+        }
+        assert_eq!((types.len(), revision), (8, 4));
+    });
+}
+
+#[test]
 fn of_eight_that_decide_and_hand_off_at_once_none_is_lost() {
     on_both_engines(|world| {
         world.bind("demo");

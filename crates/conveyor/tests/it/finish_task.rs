@@ -1,5 +1,6 @@
 //! `finish-task`, `stop-task`.
 
+use conveyor_testkit::fake_codex::{FakeCodex, Mode};
 use serde_json::json;
 
 use crate::harness::{World, on_both_engines, on_sqlite};
@@ -293,6 +294,122 @@ fn of_two_that_close_a_task_one_is_refused() {
     });
 }
 
+/// The worker in a terminal with a fake Codex.
+fn seated(world: &World) -> FakeCodex<'_> {
+    running(world);
+    let fake = FakeCodex::start(&world.tmux, "codex-demo-worker", world.dir());
+    panes::put_into(world, "demo-worker", "codex-demo-worker");
+    world.sql(&format!(
+        "update sessions set codex_session_path = '{}' where name = 'demo-worker'",
+        fake.rollout().display()
+    ));
+    fake
+}
+
+#[test]
+fn the_worker_is_told_before_its_terminal_is_ended() {
+    on_both_engines(|world| {
+        let fake = seated(world);
+        let closed = world.json(&["finish-task", "demo", "--stop-worker", "--message", "Thank you."]);
+        assert_eq!((&closed["message_sent"], &closed["killed_worker"]), (&json!(true), &json!(true)));
+        assert_eq!(closed.get("message_reason"), None);
+        assert_eq!(fake.told(), ["Thank you."]);
+        let payload = world.scalar("select payload_json from commands");
+        assert!(payload.contains("\"message\":\"Thank you.\""), "{payload}");
+    });
+}
+
+#[test]
+fn a_worker_that_takes_no_message_is_ended_all_the_same() {
+    on_sqlite(|world| {
+        let fake = seated(world);
+        fake.behave(Mode::Busy);
+        let closed = world.json(&["stop-task", "demo", "--stop-worker", "--message", "Stop."]);
+        assert_eq!(
+            (&closed["message_sent"], &closed["message_reason"], &closed["killed_worker"]),
+            (&json!(false), &json!("busy"), &json!(true))
+        );
+        assert!(fake.told().is_empty());
+    });
+    on_sqlite(|world| {
+        let fake = seated(world);
+        let closed = world.json(&["finish-task", "demo", "--message", "Thank you."]);
+        assert_eq!(
+            (&closed["message_sent"], &closed["message_reason"]),
+            (&json!(false), &json!("worker_not_stopped"))
+        );
+        assert!(fake.told().is_empty());
+    });
+    on_sqlite(|world| {
+        let fake = seated(world);
+        fake.behave(Mode::Deaf);
+        let closed = world.json(&["finish-task", "demo", "--stop-worker", "--message", "Thank you."]);
+        assert_eq!(
+            (&closed["message_sent"], &closed["message_reason"]),
+            (&json!(false), &json!("not_submitted"))
+        );
+    });
+}
+
+/// Closes the task from inside a terminal that ends with it, as an agent does in its own turn.
+fn closed_from_inside(world: &World, arguments: &[&str]) {
+    running(world);
+    // What the agent runs, and what is left to show whether it lived to see the end.
+    let survived = world.dir().join("survived");
+    let command = format!(
+        "sleep 1; CODEX_THREAD_ID=codex-demo-m '{}' {} --path '{}' > '{}'; touch '{}'; exec sleep 600",
+        env!("CARGO_BIN_EXE_conveyor"),
+        arguments.join(" "),
+        world.ledger(),
+        world.dir().join("said").display(),
+        survived.display()
+    );
+    world.tmux.tmux(["new-session", "-d", "-s", "codex-demo-manager", &command]);
+    // A server stays, whatever ends.
+    world.tmux.tmux(["new-session", "-d", "-s", "other", "exec sleep 600"]);
+    panes::put_into(world, "demo-manager", "codex-demo-manager");
+    conveyor_testkit::wait::until(std::time::Duration::from_secs(20), "the end of the task", || {
+        world.scalar("select state from tasks") == "done"
+    });
+    assert!(!panes::is_there(world, "codex-demo-manager") && panes::is_there(world, "other"));
+    assert!(!survived.exists(), "whoever called it is gone");
+    assert_eq!(world.scalar("select state from commands"), "succeeded");
+    assert_eq!(world.scalar("select state from bindings"), "ended");
+    assert_eq!(world.scalar("select state from sessions where name = 'demo-manager'"), "gone");
+    assert_eq!(world.scalar("select count(*) from events where type like '%_succeeded'"), "1");
+}
+
+#[test]
+fn a_manager_can_close_its_task_from_its_own_turn() {
+    on_both_engines(|world| closed_from_inside(world, &["finish-task", "demo", "--stop-manager"]));
+    on_sqlite(|world| closed_from_inside(world, &["stop-task", "demo"]));
+}
+
+#[test]
+fn the_work_of_a_copy_is_relayed_to_a_caller_that_lives() {
+    on_sqlite(|world| {
+        running(world);
+        panes::show(world, "codex-demo-manager", "x");
+        panes::put_into(world, "demo-manager", "codex-demo-manager");
+        let run = |task: &str| {
+            std::process::Command::new(env!("CARGO_BIN_EXE_conveyor"))
+                .args(["stop-task", task, "--path", &world.ledger()])
+                .env("CODEX_THREAD_ID", "codex-demo-m")
+                .env("TMUX_TMPDIR", world.tmux.dir())
+                .env_remove("TMUX")
+                .output()
+                .unwrap()
+        };
+        let said = run("demo");
+        assert_eq!(said.status.code(), Some(0), "{}", String::from_utf8_lossy(&said.stderr));
+        let closed: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+        assert_eq!(closed["killed_manager"], true);
+        let again = run("demo");
+        assert_eq!((again.status.code(), again.stdout.len()), (Some(2), 0));
+        assert!(String::from_utf8_lossy(&again.stderr).contains("already done"));
+    });
+}
+
 #[test]
 fn refusals() {
     on_both_engines(|world| {
@@ -300,9 +417,10 @@ fn refusals() {
         let said = [
             world.refused(&["finish-task"]),
             world.refused(&["finish-task", "nope"]),
-            world.refused(&["finish-task", "demo", "--message", "x"]),
-            world.refused(&["finish-task", "demo", "--require-acks"]),
-            world.refused(&["finish-task", "demo", "--decision-id", "1"]),
+            world.refused(&["finish-task", "demo", "--message", " "]),
+            world.refused(&["stop-task", "demo", "--message", "a\u{1b}b"]),
+            world.refused(&["stop-task", "demo", "--require-acks"]),
+            world.refused(&["finish-task", "demo", "--decision-id", "x"]),
             world.refused(&["finish-task", "demo", "--require-transcript-segment"]),
             world.refused(&["finish-task", "demo", "--capture-transcript-lines", "-1"]),
             world.refused(&["stop-task", "demo", "--stop-manager"]),

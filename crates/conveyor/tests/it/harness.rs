@@ -60,6 +60,11 @@ pub fn on_sqlite(test: impl Fn(&World)) {
 }
 
 impl World {
+    /// A world of its own on SQLite, for a test that needs several.
+    pub fn on_sqlite() -> Self {
+        Self::new(Engine::Sqlite)
+    }
+
     fn new(engine: Engine) -> Self {
         let clock = Arc::new(ManualClock::at(START));
         let dir = tempfile::Builder::new().prefix("conveyor-test-").tempdir().unwrap();

@@ -1,10 +1,17 @@
 //! `install-skills`.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use conveyor::Environment;
+use conveyor_testkit::codex::Home;
+use conveyor_testkit::model_server::{Model, Script};
+use serde_json::{Value, json};
 
 use crate::harness::{World, on_sqlite};
 
@@ -118,5 +125,61 @@ fn refusals() {
         said.push(homeless.stderr.trim_end().to_owned());
         insta::assert_snapshot!("install_skills_refusals", said.join("\n"));
         assert_eq!(fs::read_dir(world.dir()).unwrap().count(), 1, "a refused line wrote something");
+    });
+}
+
+#[test]
+fn a_skill_says_what_it_is_called_and_names_no_machine() {
+    let skills = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../skills");
+    for name in ["manage-codex-workers", "codex-review"] {
+        let text = fs::read_to_string(skills.join(name).join("SKILL.md")).unwrap();
+        let head: Vec<&str> = text.lines().take(4).collect();
+        assert_eq!((head[0], head[1], head[3]), ("---", format!("name: {name}").as_str(), "---"));
+        let description = head[2].strip_prefix("description: ").unwrap();
+        assert!((50..1024).contains(&description.len()), "{name}: {description}");
+        for place in ["home", "Users", "root"].map(|place| format!("/{place}/")) {
+            assert!(!text.contains(&place), "{name} names {place}");
+        }
+        assert!(!text.contains("PATH="), "{name}");
+    }
+}
+
+#[test]
+fn the_real_codex_knows_them() {
+    let Some(home) = Home::new(&Model::start(Script::new())) else { return };
+    on_sqlite(|world| {
+        install(world, &["--codex-home", home.path().to_str().unwrap()]);
+        let mut server = home.codex();
+        server.arg("app-server").current_dir(world.dir());
+        server.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut server = server.spawn().unwrap();
+        let mut requests = server.stdin.take().unwrap();
+        for request in [
+            json!({ "id": 1, "method": "initialize", "params": { "clientInfo": { "name": "test", "version": "0" } } }),
+            json!({ "method": "initialized" }),
+            json!({ "id": 2, "method": "skills/list", "params": { "cwds": [world.dir()] } }),
+        ] {
+            writeln!(requests, "{request}").unwrap();
+        }
+        let (told, answers) = mpsc::channel();
+        let lines = BufReader::new(server.stdout.take().unwrap()).lines();
+        let reader = std::thread::spawn(move || {
+            let answers =
+                lines.map_while(Result::ok).filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+            answers.filter(|answer| answer["id"] == 2).for_each(|answer| told.send(answer).unwrap());
+        });
+        let answer = answers.recv_timeout(Duration::from_secs(60)).unwrap();
+        // Its end follows from the end of its standard input.
+        drop(requests);
+        server.wait().unwrap();
+        reader.join().unwrap();
+        let found = &answer["result"]["data"][0];
+        assert_eq!(found["errors"], json!([]), "{answer}");
+        let skills = found["skills"].as_array().unwrap();
+        let known = |name: &str| skills.iter().find(|skill| skill["name"] == name).unwrap().clone();
+        assert_eq!(known("codex-review")["scope"], "user");
+        let interface = &known("manage-codex-workers")["interface"];
+        assert_eq!(interface["brandColor"], "#2563EB");
+        assert!(interface["defaultPrompt"].as_str().unwrap().contains("$manage-codex-workers"));
     });
 }

@@ -134,6 +134,8 @@ fn old_rows_are_understood() {
              reference_paths_json, permissions_json, created_at, updated_at) values \
              ('task-demo', 'light', '[]', '[]', '[]', '{{\"allow_pr\": true, \"junk\": 1}}', '{at}', '{at}')"
         ));
+        // Our column is not there yet, and who only reads does not make it.
+        assert_eq!(world.json(&["epilogue", "demo", "--status"])["configured_steps"], json!([]));
         assert_eq!(world.json(CONFIG)["permissions"]["repo"], json!(["open_pr"]));
         let same = world.json(&with(&["--allow-pr"]));
         assert_eq!((&same["revision"], &same["supervision_mode"]), (&json!(1), &json!("light")));
@@ -184,6 +186,8 @@ fn a_person_is_asked() {
         let again = interview(world, &"\n".repeat(14)).json();
         assert_eq!(again["revision"], 2);
         assert_eq!(again["acceptance_criteria"], json!(["all, tests pass", "no warnings"]));
+        let relaxed = interview(world, &("\n".repeat(12) + "n\n")).json();
+        assert_eq!((&relaxed["revision"], &relaxed["require_acks"]), (&json!(3), &json!(false)));
     });
 }
 
@@ -303,6 +307,7 @@ fn refusals() {
             world.refused(&with(&["--nudge-on-completion", "on"])),
             world.refused(&with(&["--permissions-json", "[]"])),
             world.refused(&with(&["--permissions-json", "{"])),
+            world.refused(&with(&["--permissions-json", "{}", "--interactive"])),
             world.refused(&with(&["--dry-run"])),
             world.refused(&with(&["--from-stdin"])),
             world.refused(&with(&["--objective", ""])),
@@ -344,7 +349,7 @@ fn a_pair_gets_its_contract_in_one_transaction() {
         };
         let acceptance = [" new ", "known", "", "new", "other"].map(str::to_owned).to_vec();
         let flags =
-            ConfigFlags { acceptance: Some(acceptance), require_acks: true, ..ConfigFlags::default() };
+            ConfigFlags { acceptance: Some(acceptance), require_acks: Some(true), ..ConfigFlags::default() };
         let made = seed(&flags).unwrap();
         assert_eq!((made.written, made.criteria), (true, 2));
         let kept = seed(&ConfigFlags::default()).unwrap();

@@ -55,7 +55,8 @@ pub(super) fn look(cx: &mut Cx, live: &mut Live, text: &str, sent_at: &str) -> R
             live.record_state(tx, &activity)?;
             Ok::<_, Error>(session_states::since(tx, &live.session.id, AgentState::Error)?)
         })?;
-        if activity.state == AgentState::Error && is_younger(sent_at, failed_since) {
+        let failed_at = live.agent.failed_at_ms.map(Timestamp::from_millis).or(failed_since);
+        if activity.state == AgentState::Error && is_younger(sent_at, failed_at) {
             // Whoever sent it could know of the failure.
             care = Care::AfterError;
             evidence.activity.state = AgentState::Idle;
@@ -76,8 +77,8 @@ pub(super) fn look(cx: &mut Cx, live: &mut Live, text: &str, sent_at: &str) -> R
     }
 }
 
-fn is_younger(sent_at: &str, failed_since: Option<Timestamp>) -> bool {
-    match (Timestamp::parse(sent_at), failed_since) {
+fn is_younger(sent_at: &str, failed_at: Option<Timestamp>) -> bool {
+    match (Timestamp::parse(sent_at), failed_at) {
         (Some(sent), Some(failed)) => sent > failed,
         _ => false,
     }

@@ -8,7 +8,7 @@ use conveyor_store::commands::{self, Claimable};
 use conveyor_store::deliveries::{self, Start};
 use conveyor_store::notifications::{self, Waiting};
 use conveyor_store::telemetry::{self, Emit};
-use conveyor_store::{StoreError, Tx, parked, sessions, tasks};
+use conveyor_store::{StoreError, Tx, bindings, lapses, parked, sessions, tasks};
 use serde_json::{Value, json};
 
 use super::frame::{Speaker, framed};
@@ -362,7 +362,7 @@ fn withdraw(
     }
     notifications::withdraw_push(tx, sent.notification_id, error)?;
     if let Begun::Command(command, claim) = &sent.begun {
-        commands::withdraw(tx, &command.id, claim.attempt_id, closed.seconds, closed.reason)?;
+        lapses::withdraw(tx, &command.id, claim.attempt_id, closed.seconds, closed.reason)?;
         let event = Emit::info(
             Actor::Dispatch,
             "dispatch_command_abandoned",
@@ -453,7 +453,7 @@ fn give_up_command(
     Ok(Some(Element::Routed(Box::new(element))))
 }
 
-/// A completion outlives its receiver's terminal: it may come back.
+/// A completion outlives its receiver's terminal, which may come back, as long as its binding lives.
 fn put_off_completion(
     tx: &mut Tx<'_>,
     request: &Request,
@@ -462,6 +462,15 @@ fn put_off_completion(
     (waiting, error): (&Waiting, &str),
 ) -> Result<Option<Element>> {
     let reason = "pane_missing";
+    let live_binding = bindings::live_of_task(tx, &waiting.task_id)?;
+    if live_binding.is_none_or(|binding| binding.binding_id != waiting.binding_id) {
+        parked::cancel_of_task(
+            tx,
+            &waiting.task_id,
+            "the binding ended before the receiver's terminal took it",
+        )?;
+        return Ok(None);
+    }
     let is_new = item.parked.reason.as_deref() != Some(reason);
     parked::put_off(tx, &item.parked.id, reason, Some(error), LATER)?;
     let by = &request.dispatcher_id;

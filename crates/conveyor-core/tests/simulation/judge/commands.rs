@@ -99,12 +99,13 @@ fn changed(
     Ok(())
 }
 
-/// What was put off may be due at once: its receiver's turn has ended, or it is reached otherwise.
+/// What was put off may be due at once: its receiver's turn has ended, it is reached otherwise, or
+/// nobody is bound any more.
 fn released(change: &Change<'_>, earlier: &Command, command: &Command) -> bool {
     let due = command.available_at.as_deref().and_then(Timestamp::parse);
     let job = change.step.job;
     (earlier.state.as_str(), command.state.as_str()) == ("pending", "pending")
-        && (job.ingests() || job.routes())
+        && (job.ingests() || job.routes() || matches!(job, Job::Unbind { .. }))
         && earlier.available_at.is_some()
         && due.is_some_and(|due| due <= change.step.now)
 }

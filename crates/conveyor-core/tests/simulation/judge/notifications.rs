@@ -3,6 +3,7 @@
 use conveyor_model::Timestamp;
 
 use super::{Change, Judge, ensure};
+use crate::jobs::Job;
 use crate::model::{Item, Visit};
 use crate::snapshot::Notification;
 
@@ -24,6 +25,15 @@ pub(super) fn check(judge: &mut Judge, change: &Change<'_>, visit: &mut Visit) -
         }
         if now.is_delivered() && !earlier.is_delivered() {
             delivered(judge, change, *id, now)?;
+        } else if now.state == "suppressed" {
+            ensure!(
+                matches!(change.step.job, Job::Unbind { .. })
+                    && earlier.command.is_none()
+                    && !earlier.started,
+                "notification {id} was suppressed by {:?}",
+                change.step.job
+            );
+            judge.count("suppressed with its binding");
         } else if now.state == "failed" {
             ensure!(earlier.started, "notification {id} failed though nothing had been typed");
             judge.count("completion left half done");
@@ -50,7 +60,7 @@ fn changed(id: i64, earlier: &Notification, now: &Notification) -> Result<(), St
     );
     let moved = (earlier.state.as_str(), now.state.as_str());
     ensure!(
-        earlier.state == now.state || matches!(moved, ("pending", "delivered" | "failed")),
+        earlier.state == now.state || matches!(moved, ("pending", "delivered" | "failed" | "suppressed")),
         "notification {id} went from {} to {}",
         moved.0,
         moved.1

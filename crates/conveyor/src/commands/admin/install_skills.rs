@@ -1,7 +1,5 @@
 //! `install-skills`: teach Codex how to work with Conveyor.
 
-use std::path::PathBuf;
-
 use conveyor_core::skills;
 
 use crate::app::App;
@@ -37,7 +35,11 @@ Example:
   conveyor install-skills --codex-home ~/.codex";
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
-        let home = codex_home(app, self.codex_home.as_deref())?;
+        let environment = &app.host.environment;
+        if self.codex_home.is_none() && environment.codex_home.is_none() && environment.home.is_none() {
+            return Err(Failure::usage("HOME is not set: give --codex-home DIR"));
+        }
+        let home = app.installation(self.codex_home.as_deref()).home;
         let installation = skills::install(&home, self.dry_run)?;
         if self.json.json {
             return app.out().json(&installation);
@@ -48,16 +50,5 @@ Example:
             out.line(&format!("{what} {} skill in {}", skill.name, skill.target.display()))?;
         }
         Ok(())
-    }
-}
-
-/// Codex's own directory: as given, else as the environment says, else its usual place.
-fn codex_home(app: &App<'_>, given: Option<&str>) -> Result<PathBuf, Failure> {
-    let environment = &app.host.environment;
-    match (given, &environment.codex_home) {
-        (Some(given), _) => Ok(app.absolute(given)),
-        (None, Some(home)) => Ok(home.to_str().map_or_else(|| home.clone(), |home| app.absolute(home))),
-        (None, None) if environment.home.is_some() => Ok(app.absolute("~/.codex")),
-        (None, None) => Err(Failure::usage("HOME is not set: give --codex-home DIR")),
     }
 }

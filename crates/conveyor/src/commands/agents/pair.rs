@@ -122,7 +122,7 @@ impl ContractFlags {
             tools: ConfigFlags::list(self.manager_tool),
             epilogues: ConfigFlags::list(self.manager_epilogue),
             nudge_on_completion: self.manager_nudge_on_completion,
-            require_acks: self.manager_require_acks,
+            require_acks: self.manager_require_acks.then_some(true),
             enforce_gates: false,
             allow_pr: self.manager_allow_pr,
             allow_merge_green: self.manager_allow_merge_green,

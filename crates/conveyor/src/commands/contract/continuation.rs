@@ -1,6 +1,5 @@
 //! `continuation`: what worker and manager propose to do next.
 
-use clap::builder::PossibleValuesParser;
 use conveyor_core::continuation;
 use conveyor_model::records::Object;
 use conveyor_model::{Reader, Role};
@@ -9,7 +8,7 @@ use conveyor_store::Access;
 use crate::app::App;
 use crate::commands::{DbPath, Group, JsonAlways, Subcommand};
 use crate::failure::Failure;
-use crate::input;
+use crate::{input, values};
 
 /// Arguments of `continuation`.
 #[derive(clap::Args)]
@@ -18,8 +17,8 @@ pub struct Continuation {
     #[arg(value_name = "TASK")]
     task: String,
     /// Record a proposal of this side; its JSON object is read from standard input
-    #[arg(long, value_name = "ROLE", value_parser = PossibleValuesParser::new(Role::TEXTS))]
-    submit: Option<String>,
+    #[arg(long, value_name = "ROLE", value_parser = values::one_of(Role::TEXTS, Role::from_text))]
+    submit: Option<Role>,
     /// Record a review of a turn; its JSON object is read from standard input
     #[arg(long)]
     review: bool,
@@ -35,9 +34,9 @@ pub struct Continuation {
     /// List what this role may read
     #[arg(
         long, value_name = "ROLE", default_value = "all", requires = "list",
-        value_parser = PossibleValuesParser::new(Reader::TEXTS)
+        value_parser = values::one_of(Reader::TEXTS, Reader::from_text)
     )]
-    as_role: String,
+    as_role: Reader,
     /// Show what was proposed
     #[arg(long, alias = "include-content", requires = "list")]
     include_payload: bool,
@@ -84,7 +83,7 @@ Example:
             return self.show(app);
         }
         let payload = input::stdin_object(app.host)?;
-        match self.submit.as_deref().and_then(Role::from_text) {
+        match self.submit {
             Some(proposer) => self.propose(app, proposer, &payload),
             None => self.record_review(app, &payload),
         }
@@ -97,9 +96,8 @@ impl Continuation {
             return Err(Failure::usage("--from-stdin is for --submit and --review, not for --list"));
         }
         let mut cx = app.open(&self.db, Access::Read)?;
-        let reader = Reader::from_text(&self.as_role).unwrap_or(Reader::All);
         let turn = self.correlation_id.as_deref();
-        let listed = continuation::list(&mut cx, &self.task, turn, reader, self.include_payload)?;
+        let listed = continuation::list(&mut cx, &self.task, turn, self.as_role, self.include_payload)?;
         app.out().json(&listed)
     }
 

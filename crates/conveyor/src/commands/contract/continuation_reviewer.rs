@@ -1,5 +1,7 @@
 //! `continuation-reviewer`: have a separated program compare two proposals.
 
+use std::io::Write;
+
 use conveyor_core::continuation::{self, Engine, ReviewRequest};
 use conveyor_store::Access;
 
@@ -86,7 +88,11 @@ Example:
             let preview = continuation::preview(&mut cx, &request)?;
             return app.out().json(&preview);
         }
-        let review = continuation::review_by_program(&mut cx, &request)?;
+        let stderr = &mut app.host.stderr;
+        let review = continuation::review_by_program(&mut cx, &request, &mut |line| {
+            // Nobody is left to warn when standard error is gone.
+            let _ = writeln!(stderr, "warning: {}", crate::out::printable(line));
+        })?;
         app.out().json(&review)
     }
 }

@@ -57,16 +57,14 @@ pub(super) fn hold(
     flags.guidelines = ask_list(&mut talk, "guidelines", anything)?.or(flags.guidelines);
     flags.acceptance = ask_list(&mut talk, "acceptance_criteria", anything)?.or(flags.acceptance);
     flags.references = ask_list(&mut talk, "reference_paths", anything)?.or(flags.references);
-    let mut overrides = flags.permissions.take().unwrap_or_default();
-    talk.permissions(&granted, &mut overrides)?;
-    flags.permissions = Some(overrides).filter(|overrides| !overrides.is_empty());
+    flags.permissions = Some(talk.permissions(&granted)?);
     flags.tools = ask_list(&mut talk, "tools", anything)?.or(flags.tools);
     flags.epilogues =
         ask_list(&mut talk, "epilogues", |text| one_of(text, EpilogueStep::TEXTS))?.or(flags.epilogues);
     let nudge = ask_text(&mut talk, "nudge_on_completion", |text| one_of(text, NudgeMode::TEXTS))?;
     flags.nudge_on_completion = nudge.as_deref().and_then(NudgeMode::from_text).or(flags.nudge_on_completion);
     if let Some(question) = question("require_acks") {
-        flags.require_acks |= talk.yes_or_no(question.question, question.help, present.require_acks)?;
+        flags.require_acks = Some(talk.yes_or_no(question.question, question.help, present.require_acks)?);
     }
     Ok(flags)
 }
@@ -158,12 +156,13 @@ impl Talk<'_> {
         Ok((!items.is_empty()).then_some(items))
     }
 
-    fn permissions(&mut self, granted: &Permissions, overrides: &mut Object) -> Result<(), Failure> {
+    /// Asks about the permissions that have an alias; the others stay as they are.
+    fn permissions(&mut self, granted: &Permissions) -> Result<Object, Failure> {
+        let mut overrides = Object::new();
         for (alias, text) in GRANTS {
-            let allowed = self.yes_or_no(text, None, granted.allows(alias))?;
-            overrides.insert(alias.to_owned(), json!(allowed));
+            overrides.insert(alias.to_owned(), json!(self.yes_or_no(text, None, granted.allows(alias))?));
         }
-        Ok(())
+        Ok(overrides)
     }
 
     fn yes_or_no(&mut self, text: &str, help: Option<&str>, present: bool) -> Result<bool, Failure> {

@@ -64,7 +64,7 @@ pub struct ManagerConfig {
     #[arg(long)]
     allow_worker_compact_clear: bool,
     /// Overrides of permissions: {"category": ["action", …], "category.action": true or false, …}
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "JSON", conflicts_with = "interactive")]
     permissions_json: Option<String>,
     /// Print the questions to ask a user, and change nothing
     #[arg(long)]
@@ -92,7 +92,7 @@ impl ManagerConfig {
             tools: list(&mut self.tools),
             epilogues: list(&mut self.epilogues),
             nudge_on_completion: self.nudge_on_completion,
-            require_acks: self.require_acks,
+            require_acks: self.require_acks.then_some(true),
             enforce_gates: self.enforce_gates,
             allow_pr: self.allow_pr,
             allow_merge_green: self.allow_merge_green,
@@ -112,7 +112,7 @@ impl Subcommand for ManagerConfig {
     const HELP: &'static str = "\
 Without options the configuration is shown; a task without one gets the default first. What is not given stays as it
 is. Every change counts the revision up by one, and acknowledgements of an earlier revision are out of date then.
-Unknown permissions grant nothing and are listed as warnings. Nothing clears --require-acks and --enforce-gates.
+Unknown permissions grant nothing and are listed as warnings. No option clears --require-acks and --enforce-gates.
 
 With --enforce-gates, finish-task refuses while accepted criteria are open, acknowledgements that are required are
 missing, or steps of --epilogue were not done; otherwise it only warns.

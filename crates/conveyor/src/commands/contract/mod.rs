@@ -1,6 +1,7 @@
 //! The supervision contract: what the manager may do, what "done" means, what both sides said.
 
 pub mod acknowledge;
+pub mod compact;
 pub mod continuation;
 pub mod continuation_reviewer;
 pub mod criteria;

@@ -3,8 +3,9 @@
 use conveyor_core::closing::{Ending, Request};
 use conveyor_model::CaptureMode;
 
-use super::finish_task::close;
+use super::finish_task::{DecisionFlags, close};
 use crate::app::App;
+use crate::commands::typing::guard_of_environment;
 use crate::commands::{DbPath, Group, JsonAlways, Subcommand};
 use crate::failure::Failure;
 
@@ -17,9 +18,14 @@ pub struct StopTask {
     /// Why it is given up [default: a fixed phrase]
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// What to tell the worker before its terminal is ended
+    #[arg(long, value_name = "TEXT")]
+    message: Option<String>,
     /// End the worker's terminal as well, and its turn if one runs
     #[arg(long)]
     stop_worker: bool,
+    #[command(flatten)]
+    decision: DecisionFlags,
     #[command(flatten)]
     _json: JsonAlways,
     #[command(flatten)]
@@ -33,26 +39,31 @@ impl Subcommand for StopTask {
     const HELP: &'static str = "\
 The task becomes done; its binding ends and its active run is abandoned. The manager's terminal is ended, and its
 turn if one runs; the worker's keeps running unless --stop-worker is given. A terminal that cannot be ended leaves
-the task open (exit 1), and the call can be repeated.
+the task open (exit 1), and the call can be repeated. --message is typed to the worker before its terminal is
+ended, if that takes a message then; that it does not, or that nothing proves its arrival, is reported and stops
+nothing.
 
 Example:
   conveyor stop-task demo --reason 'No longer needed' --stop-worker --path ./ledger.db";
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
+        let guard = guard_of_environment(app)?;
         let state_root = app.state_root();
         let request = Request {
             task: &self.task,
             ending: Ending::Stop,
             reason: self.reason.as_deref(),
+            message: self.message.as_deref(),
+            guard,
             stop_worker: self.stop_worker,
             stop_manager: true,
             capture: false,
             capture_lines: 200,
             capture_mode: CaptureMode::Segment,
             require_segment: false,
+            gates: self.decision.gates(),
             state_root: &state_root,
         };
-        let closed = close(app, &self.db, &request)?;
-        app.out().json(&closed)
+        close(app, &self.db, &request)
     }
 }

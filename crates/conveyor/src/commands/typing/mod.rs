@@ -97,7 +97,7 @@ fn bad_switch(name: &str, value: &str, allowed: &str) -> Failure {
 
 /// Prints the refusal object of a terminal that does not take a message, if JSON was asked for.
 /// Gives the failure back.
-fn refused(app: &mut App<'_>, json: bool, error: Error) -> Failure {
+pub(super) fn refused(app: &mut App<'_>, json: bool, error: Error) -> Failure {
     if let (Error::TargetNotReady(object), true) = (&error, json)
         && let Err(failure) = app.out().json(object)
     {

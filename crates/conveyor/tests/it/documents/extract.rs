@@ -1,6 +1,8 @@
 //! Finding command lines in texts, taking them apart as a shell does, and putting values in the
 //! place of what a reader is to fill in.
 
+use std::sync::OnceLock;
+
 use serde_json::Value;
 
 /// A command line that was found, without the program's name.
@@ -135,6 +137,12 @@ pub fn is_placeholder(word: &str) -> bool {
     between('<', '>') || between('{', '}') || word == "…" || word == "..."
 }
 
+/// The command, as the parser knows it.
+fn command(name: &str) -> Option<&'static clap::Command> {
+    static PROGRAM: OnceLock<clap::Command> = OnceLock::new();
+    PROGRAM.get_or_init(conveyor::clap_tree).find_subcommand(name)
+}
+
 /// The option of a command, as the parser knows it.
 fn option<'t>(tree: &'t clap::Command, word: &str) -> Option<&'t clap::Arg> {
     let long = word.strip_prefix("--")?;
@@ -146,15 +154,13 @@ fn option<'t>(tree: &'t clap::Command, word: &str) -> Option<&'t clap::Arg> {
 
 /// Whether a command has an option.
 pub fn has_option(name: &str, word: &str) -> bool {
-    let program = conveyor::clap_tree();
-    program.find_subcommand(name).is_some_and(|tree| option(tree, word).is_some())
+    command(name).is_some_and(|tree| option(tree, word).is_some())
 }
 
 /// The words with values in the place of placeholders: one that the option allows, else a number,
 /// which is also a text.
 pub fn fill(words: &[String]) -> Vec<String> {
-    let program = conveyor::clap_tree();
-    let tree = words.first().and_then(|name| program.find_subcommand(name));
+    let tree = words.first().and_then(|name| command(name));
     let mut filled: Vec<String> = Vec::new();
     for (index, word) in words.iter().enumerate() {
         if !is_placeholder(word) {
