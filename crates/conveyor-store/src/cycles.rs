@@ -78,6 +78,8 @@ pub struct Span<'a> {
     pub phase: &'a str,
     /// When it began, as stored.
     pub started_at: &'a str,
+    /// When it ended, as stored; `None`: now.
+    pub completed_at: Option<&'a str>,
     /// How long it took.
     pub duration_ms: f64,
     /// `succeeded`, `failed` or `degraded`.
@@ -88,7 +90,7 @@ pub struct Span<'a> {
     pub error_type: Option<&'a str>,
 }
 
-/// Inserts the span of a phase that ends now.
+/// Inserts the span of a phase that has ended.
 ///
 /// # Errors
 /// A failing statement.
@@ -103,7 +105,7 @@ pub fn insert_span(tx: &mut Tx<'_>, span: &Span<'_>) -> Result<(), StoreError> {
             span.run_id,
             span.phase,
             span.started_at,
-            now,
+            span.completed_at.unwrap_or(&now),
             span.duration_ms,
             span.state,
             json::compact(&span.attributes),

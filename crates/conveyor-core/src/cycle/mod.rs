@@ -187,12 +187,12 @@ fn observe(
     let ingested = ingest::ingest(cx, &subject.worker.name, progress)?;
     let looking = Instant::now();
     let (looked, inferred) = pane::look_while(subject, || {
-        cx.db.write(|tx| {
+        cx.db.read(|tx| {
             let mut phases = phases.clone();
-            phases.end(tx, subject, &ingest_attributes(subject, &ingested))?;
+            phases.end_unwritten(tx, ingest_attributes(subject, &ingested))?;
             phases.enter(Phase::InferWorkerState);
             let inferred = infer(tx, subject)?;
-            phases.end(tx, subject, &inferred.attributes())?;
+            phases.end_unwritten(tx, inferred.attributes())?;
             Ok::<_, Error>((inferred, phases))
         })
     });

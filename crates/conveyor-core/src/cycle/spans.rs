@@ -42,12 +42,26 @@ pub(super) struct Phases {
     /// When the current phase began, by the ledger's clock: the end of the one before.
     started_at: String,
     begun: Instant,
+    /// Phases that have ended and are not written yet: a transaction for each would cost more than
+    /// the phases.
+    ended: Vec<Ended>,
+}
+
+/// A phase that has succeeded.
+#[derive(Clone)]
+struct Ended {
+    phase: Phase,
+    started_at: String,
+    completed_at: String,
+    duration_ms: f64,
+    attributes: Value,
 }
 
 impl Phases {
     /// The first phase begins.
     pub(super) fn begin(tx: &mut Tx<'_>) -> Result<Self> {
-        Ok(Self { current: Phase::StartCycle, started_at: tx.now()?.to_ms_text(), begun: Instant::now() })
+        let started_at = tx.now()?.to_ms_text();
+        Ok(Self { current: Phase::StartCycle, started_at, begun: Instant::now(), ended: Vec::new() })
     }
 
     /// Records that the cycle began, and with it the end of the first phase.
@@ -87,6 +101,34 @@ impl Phases {
         self.end_as(tx, subject, "succeeded", attributes)
     }
 
+    /// The current phase has succeeded; that is written with what comes next.
+    pub(super) fn end_unwritten(&mut self, tx: &mut Tx<'_>, attributes: Value) -> Result<()> {
+        let now = tx.now()?.to_ms_text();
+        self.ended.push(Ended {
+            phase: self.current,
+            started_at: std::mem::replace(&mut self.started_at, now.clone()),
+            completed_at: now,
+            duration_ms: self.duration_ms(),
+            attributes,
+        });
+        self.begun = Instant::now();
+        Ok(())
+    }
+
+    /// Writes the phases that have ended.
+    fn write_ended(&self, tx: &mut Tx<'_>, subject: &Subject) -> Result<()> {
+        for ended in &self.ended {
+            let span = Span {
+                started_at: &ended.started_at,
+                completed_at: Some(&ended.completed_at),
+                duration_ms: ended.duration_ms,
+                ..self.span(subject, ended.phase.as_str(), "succeeded", ended.attributes.clone(), None)
+            };
+            cycles::insert_span(tx, &span)?;
+        }
+        Ok(())
+    }
+
     /// The current phase has ended in the given state.
     pub(super) fn end_as(
         &mut self,
@@ -95,11 +137,18 @@ impl Phases {
         state: &str,
         attributes: &Value,
     ) -> Result<()> {
+        self.write_ended(tx, subject)?;
+        self.ended.clear();
         let span = self.span(subject, self.current.as_str(), state, attributes.clone(), None);
         cycles::insert_span(tx, &span)?;
         self.started_at = tx.now()?.to_ms_text();
         self.begun = Instant::now();
         Ok(())
+    }
+
+    /// How long the current phase has lasted, with three decimals: whole microseconds.
+    fn duration_ms(&self) -> f64 {
+        f64::from(u32::try_from(self.begun.elapsed().as_micros()).unwrap_or(u32::MAX)) / 1000.0
     }
 
     fn span<'a>(
@@ -110,15 +159,14 @@ impl Phases {
         attributes: Value,
         error_type: Option<&'a str>,
     ) -> Span<'a> {
-        // Three decimals: whole microseconds.
-        let micros = u32::try_from(self.begun.elapsed().as_micros()).unwrap_or(u32::MAX);
         Span {
             cycle_id: subject.cycle_id,
             task_id: &subject.task.id,
             run_id: subject.run.as_ref().map(|run| run.id.as_str()),
             phase,
             started_at: &self.started_at,
-            duration_ms: f64::from(micros) / 1000.0,
+            completed_at: None,
+            duration_ms: self.duration_ms(),
             state,
             attributes,
             error_type,
@@ -127,6 +175,7 @@ impl Phases {
 
     /// Records that the cycle failed in the current phase.
     pub(super) fn fail(&self, tx: &mut Tx<'_>, subject: &Subject, error: &Error) -> Result<()> {
+        self.write_ended(tx, subject)?;
         let error_type = error.audit_type();
         let text = error.to_string();
         let failed = self.span(subject, self.current.as_str(), "failed", json!({}), Some(error_type));
