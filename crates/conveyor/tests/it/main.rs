@@ -49,6 +49,7 @@ mod shell;
 mod spawn;
 mod start;
 mod stop;
+mod slash;
 mod tail;
 mod tasks;
 mod terminals;
