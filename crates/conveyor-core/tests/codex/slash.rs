@@ -70,7 +70,7 @@ fn a_new_thread_that_could_be_anybodys_is_not_followed() {
     // A person begins a conversation in the same directory just now.
     stage.start_codex("codex-other");
     match slash::clear(&mut stage.cx, "w", Guard::default()) {
-        Err(error @ Error::ThreadNotProven { candidates: 2, .. }) => {
+        Err(error @ Error::NewThreadNotProven { candidates: 2, .. }) => {
             assert_eq!(error.exit_code(), 4);
             assert!(error.hint().is_some_and(|hint| hint.contains("register-worker --name 'w'")));
         }
