@@ -102,6 +102,7 @@ pub fn register(cx: &mut Cx, session: &str, file: &str, tmux: Option<&str>) -> c
         tmux_session: tmux,
         codex_app_thread_id: None,
         codex_app_thread_title: None,
+        identified: None,
     };
     registration::register(cx, &request).map(drop)
 }
