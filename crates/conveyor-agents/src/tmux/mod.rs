@@ -46,7 +46,7 @@ pub enum ServerChoice {
 }
 
 /// A tmux program and a server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tmux {
     program: PathBuf,
     server: ServerChoice,

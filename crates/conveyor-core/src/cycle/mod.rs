@@ -25,6 +25,7 @@ use crate::ingest::{self, Ingested, Progress};
 use crate::{Cx, Error, Result, reference, terminal};
 
 pub use context::{Criteria, ManagerContext, Negotiation, Receipt};
+use pane::Looking;
 pub use pane::PaneSignal;
 use spans::{Phase, Phases};
 
@@ -135,8 +136,15 @@ struct Inferred {
 /// that cannot be read, missing acknowledgements, a failing ledger: recorded with the cycle.
 pub fn cycle(cx: &mut Cx, request: &Request<'_>, progress: Progress<'_>) -> Result<Report> {
     let ours = cx.tmux.clone();
+    // The terminal is looked at while the cycle begins. What is wrong with the request is said there.
+    let terminal = cx.db.read(|tx| match parties(tx, request) {
+        Ok(Parties { worker, .. }) => Ok(Some((terminal::server_of(tx, &worker, &ours)?, worker))),
+        Err(Error::Store(error)) => Err(error),
+        Err(_) => Ok(None),
+    })?;
+    let looking = terminal.and_then(|(server, worker)| Looking::begin(&worker, &server));
     let (subject, mut phases) = cx.db.write(|tx| begin(tx, request, &ours))?;
-    match observe(cx, &subject, &mut phases, progress) {
+    match observe(cx, &subject, &mut phases, looking, progress) {
         Ok(Ok(report)) => Ok(report),
         Ok(Err(recorded)) => Err(recorded),
         Err(error) => {
@@ -147,8 +155,15 @@ pub fn cycle(cx: &mut Cx, request: &Request<'_>, progress: Progress<'_>) -> Resu
     }
 }
 
-fn begin(tx: &mut Tx<'_>, request: &Request<'_>, tmux: &Tmux) -> Result<(Subject, Phases)> {
-    let phases = Phases::begin(tx)?;
+/// A task with its binding and both of its sessions.
+struct Parties {
+    task: Task,
+    binding_id: String,
+    worker: Session,
+    manager: Session,
+}
+
+fn parties(tx: &mut Tx<'_>, request: &Request<'_>) -> Result<Parties> {
     let task = reference::task(tx, request.task)?;
     let binding = reference::live_binding(tx, &task)?;
     let (Some(worker), Some(manager)) = (&binding.worker_session_id, &binding.manager_session_id) else {
@@ -157,12 +172,18 @@ fn begin(tx: &mut Tx<'_>, request: &Request<'_>, tmux: &Tmux) -> Result<(Subject
     let (Some(worker), Some(manager)) = (sessions::by_id(tx, worker)?, sessions::by_id(tx, manager)?) else {
         return Err(Error::NoActiveBinding(task.name));
     };
+    Ok(Parties { task, binding_id: binding.binding_id, worker, manager })
+}
+
+fn begin(tx: &mut Tx<'_>, request: &Request<'_>, tmux: &Tmux) -> Result<(Subject, Phases)> {
+    let mut phases = Phases::begin(tx)?;
+    let Parties { task, binding_id, worker, manager } = parties(tx, request)?;
     let now = tx.now()?;
     let subject = Subject {
         cycle_id: cycles::begin(tx, &task.id)?,
         started_at: Timestamp::from_millis(now.as_seconds() * 1000),
         given: request.task.to_owned(),
-        binding_id: binding.binding_id,
+        binding_id,
         tmux: terminal::server_of(tx, &worker, tmux)?,
         worker,
         manager,
@@ -170,7 +191,6 @@ fn begin(tx: &mut Tx<'_>, request: &Request<'_>, tmux: &Tmux) -> Result<(Subject
         busy_wait_seconds: request.busy_wait_seconds,
         task,
     };
-    let mut phases = phases;
     phases.started(tx, &subject)?;
     Ok((subject, phases))
 }
@@ -181,28 +201,33 @@ fn observe(
     cx: &mut Cx,
     subject: &Subject,
     phases: &mut Phases,
+    looking: Option<Looking>,
     progress: Progress<'_>,
 ) -> Result<Result<Report>> {
     phases.enter(Phase::IngestRollout);
-    let ingested = ingest::ingest(cx, &subject.worker.name, progress)?;
-    let looking = Instant::now();
-    let (looked, inferred) = pane::look_while(subject, || {
-        cx.db.read(|tx| {
-            let mut phases = phases.clone();
-            phases.end_unwritten(tx, ingest_attributes(subject, &ingested))?;
-            phases.enter(Phase::InferWorkerState);
-            let inferred = infer(tx, subject)?;
-            phases.end_unwritten(tx, inferred.attributes())?;
-            Ok::<_, Error>((inferred, phases))
-        })
-    });
-    let (inferred, after) = inferred?;
+    let (ingested, still) = ingest::ingest_what_is_new(cx, &subject.worker.name, progress)?;
+    let waiting = Instant::now();
+    // What was new may have taken long to read.
+    let looking = looking.filter(|looking| still.is_some() && looking.serves(subject));
+    let looking = looking.or_else(|| Looking::begin(&subject.worker, &subject.tmux));
+    let (inferred, after) = cx.db.read(|tx| {
+        let mut phases = phases.clone();
+        phases.end_unwritten(tx, ingest_attributes(subject, &ingested))?;
+        phases.enter(Phase::InferWorkerState);
+        let inferred = infer(tx, subject)?;
+        phases.end_unwritten(tx, inferred.attributes())?;
+        Ok::<_, Error>((inferred, phases))
+    })?;
     *phases = after;
-    phases.enter_since(Phase::CapturePaneSignal, looking);
+    phases.enter_since(Phase::CapturePaneSignal, waiting);
+    let looked = looking.map(Looking::finish);
     let signal = pane::judge(looked, subject, &inferred, ingested.new_events);
     let ledger = cx.ledger();
     cx.db.write(|tx| {
         let mut phases = phases.clone();
+        if let Some(still) = &still {
+            still.record(tx)?;
+        }
         phases.end_as(tx, subject, signal.span_state(), &signal.attributes())?;
         let seen = Seen { ingested: &ingested, inferred: &inferred, signal: &signal, ledger: &ledger };
         match tx.savepoint(|tx| conclude(tx, subject, &mut phases, &seen)) {

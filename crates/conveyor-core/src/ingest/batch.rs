@@ -126,36 +126,49 @@ impl Source {
         batch: &Batch,
         renew: bool,
     ) -> Result<Option<u64>> {
-        // As long as no line is complete, the mark stays at "nothing read".
-        let offset = if batch.is_empty() { mark.offset } else { Some(signed(batch.end)) };
         fault::point("ingest.batch_parsed");
-        let stored = cx.db.write(|tx| {
-            if !rollout_marks::advance(tx, mark, offset, &self.identity)? {
-                return Ok::<_, crate::Error>(None);
-            }
-            let new_events = codex_events::insert_new(tx, &mark.session_id, &batch.events)?;
-            if renew {
-                let now = tx.now()?.to_ms_text();
-                sessions::set_heartbeat(tx, &mark.session_id, &now)?;
-            }
-            record(tx, mark, batch, new_events)?;
-            if new_events > 0 {
-                tx.wake_waiters();
-                if batch.ends_a_turn() {
-                    // What waits for this session's terminal may go now.
-                    parked::release(tx, &mark.session_id)?;
-                    deliveries::look_now(tx, &mark.session_id)?;
-                }
-            }
-            Ok(Some(new_events))
-        })?;
+        let stored = cx.db.write(|tx| self.store_within(tx, mark, batch, renew))?;
         fault::point("ingest.batch_committed");
         if stored.is_some() {
-            mark.offset = offset;
-            mark.identity = offset.map(|_| self.identity.clone());
+            mark.offset = offset_after(mark, batch);
+            mark.identity = mark.offset.map(|_| self.identity.clone());
         }
         Ok(stored)
     }
+
+    /// [`Source::store`] as a part of a transaction.
+    pub(super) fn store_within(
+        &self,
+        tx: &mut Tx<'_>,
+        mark: &Mark,
+        batch: &Batch,
+        renew: bool,
+    ) -> Result<Option<u64>> {
+        if !rollout_marks::advance(tx, mark, offset_after(mark, batch), &self.identity)? {
+            return Ok(None);
+        }
+        let new_events = codex_events::insert_new(tx, &mark.session_id, &batch.events)?;
+        if renew {
+            let now = tx.now()?.to_ms_text();
+            sessions::set_heartbeat(tx, &mark.session_id, &now)?;
+        }
+        record(tx, mark, batch, new_events)?;
+        if new_events > 0 {
+            tx.wake_waiters();
+            if batch.ends_a_turn() {
+                // What waits for this session's terminal may go now.
+                parked::release(tx, &mark.session_id)?;
+                deliveries::look_now(tx, &mark.session_id)?;
+            }
+        }
+        Ok(Some(new_events))
+    }
+}
+
+/// Where the mark is once the batch is stored. As long as no line is complete, it stays at "nothing
+/// read".
+fn offset_after(mark: &Mark, batch: &Batch) -> Option<i64> {
+    if batch.is_empty() { mark.offset } else { Some(signed(batch.end)) }
 }
 
 fn new_event(event: rollout::Event<'_>, offset: u64) -> NewEvent {

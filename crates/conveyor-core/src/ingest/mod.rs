@@ -8,6 +8,8 @@ mod batch;
 mod error;
 mod follow;
 
+use batch::{Batch, Source};
+use conveyor_store::Tx;
 use conveyor_store::rollout_marks::{self, Mark};
 use serde::Serialize;
 
@@ -37,21 +39,56 @@ pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 /// # Errors
 /// An unknown session, an [`IngestError`], or a failing ledger.
 pub fn ingest(cx: &mut Cx, session: &str, progress: Progress<'_>) -> Result<Ingested> {
+    let (ingested, still) = ingest_what_is_new(cx, session, progress)?;
+    if let Some(still) = still {
+        cx.db.write(|tx| still.record(tx))?;
+    }
+    Ok(ingested)
+}
+
+/// [`ingest`] for a caller that writes afterwards anyway: that nothing was new is for the caller to
+/// record, because a transaction of its own would cost more than the look.
+pub(crate) fn ingest_what_is_new(
+    cx: &mut Cx,
+    session: &str,
+    progress: Progress<'_>,
+) -> Result<(Ingested, Option<Still>)> {
     let mark = cx.db.read(|tx| rollout_marks::by_name(tx, session))?;
     let mut mark = mark.ok_or_else(|| Error::UnknownSession(session.to_owned()))?;
     fault::point("ingest.mark_read");
     let mut totals = Totals::default();
-    while !read_on(cx, &mut mark, &mut totals, progress)? {
-        // Another process was faster, or the session was registered anew: go on from there.
-        let current = cx.db.read(|tx| rollout_marks::by_id(tx, &mark.session_id))?;
-        mark = current.ok_or_else(|| Error::UnknownSession(session.to_owned()))?;
-    }
-    Ok(Ingested {
+    let still = loop {
+        match read_on(cx, &mut mark, &mut totals, progress)? {
+            Ended::Stored => break None,
+            Ended::Still(source, batch) => break Some(Still { source, batch, mark: mark.clone() }),
+            Ended::Outrun => {
+                let current = cx.db.read(|tx| rollout_marks::by_id(tx, &mark.session_id))?;
+                mark = current.ok_or_else(|| Error::UnknownSession(session.to_owned()))?;
+            }
+        }
+    };
+    let ingested = Ingested {
         new_events: totals.new_events,
         new_offset: batch::offset_of(&mark),
         session: mark.session,
         skipped_lines: totals.skipped_lines,
-    })
+    };
+    Ok((ingested, still))
+}
+
+/// A look that found nothing new and is not recorded yet.
+pub(crate) struct Still {
+    source: Box<Source>,
+    mark: Mark,
+    batch: Batch,
+}
+
+impl Still {
+    /// Records the look and renews the session's lease. When another process has read on since, its
+    /// record stands for this one.
+    pub(crate) fn record(&self, tx: &mut Tx<'_>) -> Result<()> {
+        self.source.store_within(tx, &self.mark, &self.batch, true).map(drop)
+    }
 }
 
 #[derive(Default)]
@@ -62,24 +99,34 @@ struct Totals {
     skipped_lines: u64,
 }
 
-/// Reads from the mark to the end of the file; `false` when the mark was moved by somebody else.
-fn read_on(cx: &mut Cx, mark: &mut Mark, totals: &mut Totals, progress: Progress<'_>) -> Result<bool> {
+/// How reading ended.
+enum Ended {
+    /// At the end of the file; what was new is stored.
+    Stored,
+    /// At the end of the file; nothing was new, and nothing is stored.
+    Still(Box<Source>, Batch),
+    /// The mark was moved: another process was faster, or the session was registered anew.
+    Outrun,
+}
+
+/// Reads from the mark to the end of the file.
+fn read_on(cx: &mut Cx, mark: &mut Mark, totals: &mut Totals, progress: Progress<'_>) -> Result<Ended> {
     let source = batch::open(&cx.cwd, mark)?;
     let mut reader = source.reader(batch::offset_of(mark))?;
     cx.db.use_bulk_cache()?;
     loop {
         let batch = source.next_batch(&mut reader)?;
-        // The first transaction is made even if there is nothing new: it renews the lease.
-        if batch.is_empty() && totals.batches > 0 {
-            return Ok(true);
+        if batch.is_empty() {
+            return Ok(if totals.batches > 0 {
+                Ended::Stored
+            } else {
+                Ended::Still(Box::new(source), batch)
+            });
         }
-        let Some(new_events) = source.store(cx, mark, &batch, true)? else { return Ok(false) };
+        let Some(new_events) = source.store(cx, mark, &batch, true)? else { return Ok(Ended::Outrun) };
         totals.batches += 1;
         totals.new_events += new_events;
         totals.skipped_lines += batch.skipped;
-        if batch.is_empty() {
-            return Ok(true);
-        }
         progress(batch.end, source.file.size());
     }
 }

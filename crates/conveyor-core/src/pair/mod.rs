@@ -11,13 +11,14 @@ use std::path::Path;
 
 use conveyor_model::Role;
 use conveyor_model::records::Task;
+use conveyor_model::shell::quote;
 use conveyor_store::manager_configs;
 use serde::Serialize;
 
 use crate::contract::config::ConfigFlags;
 use crate::legacy::check_name;
 use crate::prompts::{self, ManagerFacts};
-use crate::spawn::{self, Installation, Spawned, Startup, starting};
+use crate::spawn::{self, Installation, Spawned, StartError, Startup, starting};
 use crate::tasks::Created;
 use crate::{Cx, Error, Result, fault};
 
@@ -101,7 +102,8 @@ pub fn pair(cx: &mut Cx, request: &Request<'_>) -> Result<Paired> {
     match carry_out(cx, request, &mut pairing) {
         Ok(paired) => Ok(paired),
         Err(error) => {
-            let unpaired = Error::Unpaired { task: pairing.task.name.clone(), reason: reason_of(&error) };
+            let reason = reason_of(request, &pairing.task, &error);
+            let unpaired = Error::Unpaired { task: pairing.task.name.clone(), reason };
             // The cause is what the user must hear of, also if it cannot be recorded.
             match cx.db.write(|tx| pairing.fail(tx, &error)) {
                 Ok(()) => Err(unpaired),
@@ -112,15 +114,23 @@ pub fn pair(cx: &mut Cx, request: &Request<'_>) -> Result<Paired> {
 }
 
 /// The error with its advice, which names what is left.
-fn reason_of(error: &Error) -> String {
+fn reason_of(request: &Request<'_>, task: &Task, error: &Error) -> String {
+    if let Error::Start(StartError::NameTaken(_)) = error {
+        let [task, worker, manager] = [&task.name, request.worker, request.manager].map(quote);
+        return format!(
+            "{error}: choose other names, or complete a pair that was cut off: start what is missing \
+             (`conveyor start-worker --name {worker}`, `conveyor start-manager --name {manager} --task {task}`), then \
+             `conveyor bind --task {task} --worker {worker} --manager {manager}`"
+        );
+    }
     error.hint().map_or_else(|| error.to_string(), |hint| format!("{error}: {hint}"))
 }
 
 fn carry_out(cx: &mut Cx, request: &Request<'_>, pairing: &mut Pairing) -> Result<Paired> {
+    cx.db.read(|tx| pairing.check_free(tx))?;
     for name in [request.worker, request.manager] {
         spawn::check_free(cx, name)?;
     }
-    cx.db.read(|tx| pairing.check_free(tx))?;
     let seeded = cx.db.write(|tx| pairing.seed(tx, request))?;
     fault::point("pair.seeded");
 

@@ -88,6 +88,85 @@ fn what_a_killed_start_left_is_explained_and_can_be_registered() {
     }
 }
 
+/// Conveyor is killed when the session is registered, before its first message.
+#[cfg(feature = "fault-points")]
+#[test]
+fn a_start_that_was_killed_after_the_registration_left_a_whole_session() {
+    let Some(lab) = Lab::shared() else { return };
+    let stage = Stage::new(lab, "killed-registered");
+    let mut command =
+        stage.command(&["start-worker", "--name", "w", "--task", "build", "--timeout-seconds", "60"]);
+    command.env("CONVEYOR_FAULT", "spawn.registered");
+    assert_eq!(ran(command).code, None);
+    assert_eq!(stage.scalar("select state from sessions where name = 'w'"), "active");
+    assert!(stage.json(&["reconcile"]).get("spawn_intents").is_none());
+    // Nothing was said to it, and it can be told.
+    let thread = stage.thread_of("w");
+    assert!(lab.client().turns(&thread, 10).unwrap().is_empty());
+    assert_eq!(stage.json(&["session-nudge", "w", "build"])["delivery"]["stage"], "seen");
+}
+
+/// A pair is killed between its steps: what was achieved stays, each step that is missing can be
+/// done by its own command, and nothing is there twice.
+#[cfg(feature = "fault-points")]
+#[test]
+fn a_pair_that_was_killed_between_its_steps_can_be_completed() {
+    let Some(lab) = Lab::shared() else { return };
+    const PAIR: [&str; 14] = [
+        "pair",
+        "--task",
+        "t",
+        "--task-goal",
+        "build",
+        "--manager-acceptance",
+        "it is round",
+        "--worker-name",
+        "w",
+        "--manager-name",
+        "m",
+        "--timeout-seconds",
+        "60",
+        "--no-dispatch",
+    ];
+    for (point, sessions) in [
+        ("pair.begun", 0),
+        ("pair.seeded", 0),
+        ("pair.worker_started", 1),
+        ("pair.manager_started", 2),
+        ("pair.bound", 2),
+    ] {
+        let stage = Stage::new(lab, &format!("killed-{}", point.replace('.', "-")));
+        let mut command = stage.command(&PAIR);
+        command.env("CONVEYOR_FAULT", point);
+        assert_eq!(ran(command).code, None, "killed at {point}");
+        assert_eq!(stage.sessions().len(), sessions, "{point}");
+        assert_eq!(stage.scalar("select count(*) from sessions"), sessions.to_string(), "{point}");
+
+        let again = stage.run(&PAIR);
+        assert_eq!(again.code, Some(i32::from(sessions > 0)), "{point}: {}", again.stderr);
+        if sessions > 0 {
+            let told = if point == "pair.bound" {
+                "is bound already"
+            } else {
+                "conveyor start-manager --name 'm' --task 't'"
+            };
+            assert!(again.stderr.contains(told), "{}", again.stderr);
+        }
+        if sessions == 1 {
+            stage.json(&["start-manager", "--name", "m", "--task", "t", "--timeout-seconds", "60"]);
+        }
+        if matches!(point, "pair.worker_started" | "pair.manager_started") {
+            stage.json(&["bind", "--task", "t", "--worker", "w", "--manager", "m"]);
+        }
+        if sessions > 0 {
+            assert_eq!(stage.json(&["session-nudge", "w", "build"])["delivery"]["stage"], "seen", "{point}");
+        }
+        assert_eq!(stage.scalar("select count(*) from bindings where state = 'active'"), "1", "{point}");
+        assert_eq!(stage.scalar("select count(*) from acceptance_criteria"), "1", "{point}");
+        assert_eq!(stage.sessions().len(), 2, "{point}");
+    }
+}
+
 /// Splits a generated command line as a shell does.
 #[cfg(feature = "fault-points")]
 fn shell_words(line: &str) -> Vec<String> {
