@@ -12,6 +12,8 @@
 )]
 
 mod creating;
+#[cfg(feature = "fault-points")]
+mod cut_off;
 mod deaths;
 mod stage;
 mod starting;

@@ -111,8 +111,10 @@ fn three_workers_started_at_once_in_one_directory_are_told_apart() {
 
 #[test]
 fn without_consent_nothing_is_started_where_codex_would_ask() {
-    let Some(lab) = Lab::shared() else { return };
-    let stage = Stage::in_project(lab, lab.home.untrusted_project("asking"));
+    // A server of its own: other tests make threads at the shared one.
+    let Some(lab) = Lab::own() else { return };
+    lab.home.start_server();
+    let stage = Stage::in_project(&lab, lab.home.untrusted_project("asking"));
     let threads = lab.client().thread_loaded_list().unwrap().len();
     let refused = stage.run(&[start("w", &[]), SAFE.to_vec()].concat());
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""), "{}", refused.stderr);

@@ -244,8 +244,10 @@ fn runs(text: &str) -> bool {
 /// Whatever is wrong is told before anything is created.
 #[test]
 fn a_pair_that_cannot_be_is_refused_before_anything_exists() {
-    let Some(lab) = Lab::shared() else { return };
-    let stage = Stage::new(lab, "refused");
+    // A server of its own: other tests make threads at the shared one.
+    let Some(lab) = Lab::own() else { return };
+    lab.home.start_server();
+    let stage = Stage::new(&lab, "refused");
     let threads = lab.client().thread_loaded_list().unwrap();
     for (more, code, part) in [
         (&["--manager-recipe", "nonsense"][..], 2, "nonsense"),

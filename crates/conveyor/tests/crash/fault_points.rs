@@ -50,7 +50,7 @@ const POINTS: [(&str, Dying); 21] = [
 ];
 
 /// The tests in which what starts agents dies.
-const WITH_CODEX: &str = include_str!("../codex/deaths.rs");
+const WITH_CODEX: &str = include_str!("../codex/cut_off.rs");
 
 /// A point that the program passes and that is not in the list would be a gap in the suite.
 #[test]

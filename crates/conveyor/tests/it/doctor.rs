@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use conveyor::Environment;
+use conveyor_testkit::wait;
 use serde_json::{Value, json};
 
 use crate::harness::{Ran, World, on_sqlite};
@@ -167,10 +169,18 @@ fn inside_an_agent_only_its_thread_counts() {
         // A terminal whose program was attached to the thread shows it.
         let attached = format!("sh -c 'sleep 600; :' codex resume {thread}");
         start(world, "codex-shown", &attached);
+        // tmux answers before the program of the new terminal has begun.
+        let told = |code| {
+            wait::until(Duration::from_secs(10), "the program", || {
+                world.run_bare(&inside, &["doctor-self"]).code == code
+            })
+        };
+        told(0);
         let found = report(&world.run_bare(&inside, &["doctor-self", "--json"]), 0);
         assert_eq!(found["current_session"], "codex-shown");
         // Two do not prove anything.
         start(world, "codex-twice", &attached);
+        told(1);
         assert_eq!(report(&world.run_bare(&inside, &["doctor-self"]), 1)["current_session"], Value::Null);
         let given = world.run_bare(&inside, &["doctor-self", "--tmux-session", "codex-me"]);
         assert_eq!(report(&given, 0)["current_session"], "codex-me");
