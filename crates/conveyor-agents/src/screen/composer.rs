@@ -30,6 +30,10 @@ pub enum Composer {
     Unknown,
 }
 
+/// What Codex shows above its composer while the session is not there yet. The composer that is
+/// drawn below takes nothing certainly: the question about trust may still follow.
+const LOADING: [&str; 2] = ["Resuming session…", "Forking session…"];
+
 /// Rows that may stand below the composer.
 const FOOTER_ROWS: usize = 3;
 
@@ -42,7 +46,7 @@ pub fn composer(screen: &Screen, cursor: Cursor) -> Composer {
     if !cursor.visible || menu::find(&rows).is_some() {
         return Composer::Dialog;
     }
-    let Some(row) = row_in(&texts) else { return Composer::Unknown };
+    let Some(row) = row_in(&texts).filter(|_| !is_loading(&texts)) else { return Composer::Unknown };
     let Some(prompt) = prompt_in(&screen.rows[row]) else { return Composer::Unknown };
     if !screen.rows[row][prompt].bold {
         return Composer::Unknown;
@@ -57,14 +61,28 @@ pub fn composer(screen: &Screen, cursor: Cursor) -> Composer {
 /// The composer's row: the last one with a prompt, with nothing below it but further rows of the
 /// composer, a blank row and the footer.
 pub(super) fn row_in(texts: &[String]) -> Option<usize> {
-    let row = texts.iter().rposition(|text| text.trim_start_matches(is_edge).starts_with(MARK))?;
-    let is_blank = |text: &String| text.chars().all(is_edge);
-    let gap = row + texts[row..].iter().position(is_blank)?;
+    let row = last_prompt(texts)?;
+    let gap = row + texts[row..].iter().position(|text| is_blank(text))?;
     let footer: Vec<&String> = texts[gap..].iter().skip_while(|text| is_blank(text)).collect();
     let last = footer.iter().rposition(|text| !is_blank(text))?;
     let footer = &footer[..=last];
     let whole = footer.len() <= FOOTER_ROWS && !footer.iter().any(|text| is_blank(text));
     (whole && footer.iter().any(|text| is_footer(text))).then_some(row)
+}
+
+/// Whether the session that the screen is about is still being loaded.
+pub(super) fn is_loading(texts: &[String]) -> bool {
+    let prompt = last_prompt(texts).unwrap_or(0);
+    let above = texts[..prompt].iter().rev().find(|text| !is_blank(text));
+    above.is_some_and(|text| LOADING.contains(&text.trim()))
+}
+
+fn last_prompt(texts: &[String]) -> Option<usize> {
+    texts.iter().rposition(|text| text.trim_start_matches(is_edge).starts_with(MARK))
+}
+
+fn is_blank(text: &str) -> bool {
+    text.chars().all(is_edge)
 }
 
 fn is_edge(letter: char) -> bool {

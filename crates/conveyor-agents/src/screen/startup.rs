@@ -49,6 +49,7 @@ pub struct Startup {
 #[must_use]
 pub fn startup(screen: &str) -> Startup {
     let lower = screen.to_lowercase();
+    let texts = Screen::parse(screen).texts();
     let (state, reason) = match busy::dialog(screen) {
         Some(Pattern::TrustPrompt) => {
             (StartupState::NeedsTrust, "The terminal asks whether this directory can be trusted.")
@@ -57,11 +58,14 @@ pub fn startup(screen: &str) -> Startup {
         Some(Pattern::ApprovalPrompt) => (StartupState::Working, Pattern::ApprovalPrompt.reason()),
         Some(dialog) => (StartupState::Starting, dialog.reason()),
         None if busy::is_running(&lower) => (StartupState::Working, "The terminal shows running work."),
+        None if composer::is_loading(&texts) => {
+            (StartupState::Starting, "The terminal shows that Codex loads the session.")
+        }
         None if lower.contains("openai codex") && screen.contains(MARK) => {
             (StartupState::Ready, "The terminal shows Codex and its prompt.")
         }
         // The heading scrolls away.
-        None if composer::row_in(&Screen::parse(screen).texts()).is_some() => {
+        None if composer::row_in(&texts).is_some() => {
             (StartupState::Ready, "The terminal shows the composer of Codex.")
         }
         None if lower.contains("error") || lower.contains("failed") => {

@@ -228,6 +228,27 @@ fn drafts_are_found_in_every_row_of_the_composer() {
 }
 
 #[test]
+fn a_session_that_is_being_loaded_takes_no_messages() {
+    let screen = |above: &str| {
+        format!(
+            "  >_ OpenAI Codex (v0.169.0)\n     ~/work\n\n{above}\n\n\u{1b}[1m›\u{1b}[0m \u{1b}[2mAsk Codex to do \
+             anything\u{1b}[0m\n\n  ? for shortcuts"
+        )
+    };
+    for above in ["  Resuming session…", "  Forking session…"] {
+        let screen = Screen::parse(&screen(above));
+        assert_eq!(startup(&screen.text()).state, StartupState::Starting, "{above}");
+        assert_eq!(composer(&screen, at(2, 5)), Composer::Unknown, "{above}");
+    }
+    // What an agent says about sessions is no such note.
+    for above in ["• Resuming session… is what it shows", "  Resuming session…\n\n• done"] {
+        let (screen, row) = (Screen::parse(&screen(above)), 5 + above.lines().count() - 1);
+        assert_eq!(startup(&screen.text()).state, StartupState::Ready, "{above}");
+        assert_eq!(composer(&screen, at(2, row)), Composer::Empty, "{above}");
+    }
+}
+
+#[test]
 fn a_frame_around_the_composer_is_not_its_text() {
     let screen = "╭────────╮\n│ \u{1b}[1m›\u{1b}[0m      │\n╰────────╯\n  100% context left";
     assert_eq!(composer(&Screen::parse(screen), at(4, 1)), Composer::Empty);

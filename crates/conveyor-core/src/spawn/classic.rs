@@ -43,8 +43,9 @@ fn carry_out(cx: &mut Cx, spawn: &Spawn<'_>) -> Result<Spawned> {
         let wanting = match prove(&pane, spawn.began_ms) {
             Ok(proven) => {
                 let advice = advice(spawn, &cx.ledger());
-                let spawned = register(cx, spawn, &proven)
+                let mut spawned = register(cx, spawn, &proven)
                     .map_err(|error| StartError::Unfinished { reason: error.to_string(), advice })?;
+                spawned.trust_accepted = trusting.answered;
                 fault::point("spawn.registered");
                 let _ = cx.tmux.let_go(&spawn.tmux_session);
                 return Ok(spawned);

@@ -24,6 +24,7 @@ mod native;
 mod record;
 pub mod starting;
 mod terminal;
+pub(crate) mod trust;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -129,6 +130,9 @@ pub struct Spawned {
     /// Whether its first message was not given to it at its start.
     #[serde(skip)]
     pub awaits_prompt: bool,
+    /// Whether the question about trust was answered.
+    #[serde(skip)]
+    pub trust_accepted: bool,
 }
 
 /// Makes sure that the tools are there: nothing is opened or written before.

@@ -84,8 +84,8 @@ fn show(cx: &mut Cx, spawn: &Spawn<'_>, client: &mut Client, thread: &Thread) ->
     terminal::start(cx, spawn, &spawn.codex.attach(&thread.id, &how))?;
     fault::point("spawn.terminal_started");
     let advice = advice(spawn, &thread.id, &cx.ledger());
-    let pane = match until_ready(cx, spawn)? {
-        Waited::Ready(pane) => pane,
+    let (pane, trust_accepted) = match until_ready(cx, spawn)? {
+        Waited::Ready { pane, trust_accepted } => (pane, trust_accepted),
         Waited::Late(reason) => {
             let (session, seconds) = (spawn.tmux_session.clone(), startup.limit.as_secs());
             return Err(StartError::Late { session, seconds, reason, advice }.into());
@@ -93,7 +93,9 @@ fn show(cx: &mut Cx, spawn: &Spawn<'_>, client: &mut Client, thread: &Thread) ->
     };
     let registered =
         confirm(client, thread, &pane).map_err(Error::Start).and_then(|proven| register(cx, spawn, &proven));
-    let spawned = registered.map_err(|error| StartError::Unfinished { reason: error.to_string(), advice })?;
+    let mut spawned =
+        registered.map_err(|error| StartError::Unfinished { reason: error.to_string(), advice })?;
+    spawned.trust_accepted = trust_accepted;
     fault::point("spawn.registered");
     // From here on the terminal is subscribed, and it ends with its program as terminals do.
     let _ = client.thread_unsubscribe(&thread.id);

@@ -77,6 +77,7 @@ pub(super) fn register(cx: &mut Cx, spawn: &Spawn<'_>, proven: &Proven) -> Resul
         tmux_session: spawn.tmux_session.clone(),
         warnings,
         awaits_prompt: proven.thread.is_some() && spawn.request.prompt.is_some(),
+        trust_accepted: false,
     })
 }
 

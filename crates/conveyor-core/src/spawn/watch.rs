@@ -6,7 +6,7 @@ use std::time::Duration;
 use conveyor_agents::screen::{self, Screen, StartupState};
 use conveyor_agents::tmux::{Extent, PaneFacts, Target, TmuxError};
 
-use super::{Spawn, StartError};
+use super::{Spawn, StartError, trust};
 use crate::{Cx, Result};
 
 /// How often the screen is looked at.
@@ -15,7 +15,12 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// What became of a terminal that was waited for.
 pub(super) enum Waited {
     /// Its composer is shown.
-    Ready(PaneFacts),
+    Ready {
+        /// Where.
+        pane: PaneFacts,
+        /// Whether the trust question was answered on the way.
+        trust_accepted: bool,
+    },
     /// The time is over; what was seen last.
     Late(String),
 }
@@ -28,22 +33,10 @@ pub(super) enum Seen {
     Ended(String),
 }
 
-/// Answers the trust question at most once, and only while the trusting choice is the selected one.
+/// Whether the trust question was answered: that is done once at most.
 #[derive(Default)]
 pub(super) struct Trusting {
-    answered: bool,
-}
-
-impl Trusting {
-    /// Gives whether Enter was pressed.
-    fn answer(&mut self, cx: &Cx, target: &Target, visible: &str) -> Result<bool> {
-        if self.answered || !screen::trusts_on_enter(visible) {
-            return Ok(false);
-        }
-        self.answered = true;
-        cx.tmux.send_keys(target, &["Enter"]).map_err(StartError::Tmux)?;
-        Ok(true)
-    }
+    pub(super) answered: bool,
 }
 
 /// Looks at the terminal once; answers the trust question if that is allowed.
@@ -59,13 +52,15 @@ pub(super) fn look(cx: &Cx, spawn: &Spawn<'_>, trusting: &mut Trusting) -> Resul
     if look.pane.dead {
         return Ok(Seen::Ended(last_words(&Screen::parse(&look.text).text())));
     }
-    let visible = Screen::parse(screen::visible(&look.text, look.pane.height)).text();
+    let visible = trust::visible(&look);
     let startup = screen::startup(&visible);
     if startup.state == StartupState::NeedsTrust {
         if !spawn.request.startup.accept_trust {
             return Err(StartError::NotTrusted(spawn.request.cwd.to_owned()).into());
         }
-        trusting.answer(cx, &target, &visible)?;
+        if !trusting.answered && screen::trusts_on_enter(&visible) {
+            trusting.answered = trust::answer(&cx.tmux, &target).map_err(StartError::Tmux)?;
+        }
     }
     Ok(Seen::Running(Box::new(look.pane), startup.state, startup.reason))
 }
@@ -76,7 +71,9 @@ pub(super) fn until_ready(cx: &Cx, spawn: &Spawn<'_>) -> Result<Waited> {
     loop {
         let seen = match look(cx, spawn, &mut trusting)? {
             Seen::Ended(last) => return Err(died(cx, spawn, last)),
-            Seen::Running(pane, StartupState::Ready, _) => return Ok(Waited::Ready(*pane)),
+            Seen::Running(pane, StartupState::Ready, _) => {
+                return Ok(Waited::Ready { pane: *pane, trust_accepted: trusting.answered });
+            }
             Seen::Running(_, _, reason) => reason,
         };
         if spawn.is_over() {

@@ -210,7 +210,8 @@ impl Victim {
         let leaked = fs::File::open(place.path().join("rollouts/worker.jsonl")).unwrap();
         rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).unwrap();
         let tmux = TmuxServer::new();
-        tmux.tmux(["new-session", "-d", "-s", "victim"]);
+        // Not the shell of the user, who may have none.
+        tmux.tmux(["new-session", "-d", "-s", "victim", "sleep", "600"]);
         let tcp = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let victim = Self { place, tmux, _listeners: listeners, tcp, abstract_name, _leaked: leaked };
         victim.fill();

@@ -95,7 +95,9 @@ fn nothing_is_created_where_codex_would_ask() {
         stage.run(&["start-test", "second", "--accept-trust", "--verify-timeout", "1", "--stop-after"]);
     assert_eq!(created.code, Some(0), "{}", created.stderr);
     assert!(
-        created.stdout.contains("startup: ready") && created.stdout.contains("stopped second"),
+        ["trust prompt: accepted", "startup: ready", "stopped second"]
+            .iter()
+            .all(|line| created.stdout.contains(line)),
         "{}",
         created.stdout
     );

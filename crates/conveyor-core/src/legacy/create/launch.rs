@@ -17,6 +17,8 @@ use crate::{Error, Result};
 pub(super) struct Launched {
     /// By way of a server: the session.
     spawned: Option<Spawned>,
+    /// The question about trust was answered.
+    pub(super) trust_accepted: bool,
     /// Nobody has looked at its terminal yet.
     pub(super) is_unwatched: bool,
 }
@@ -68,7 +70,11 @@ pub(super) fn launch(
         let spawned = prepared.start(place.cx()?)?;
         let home = &request.surroundings.installation.home;
         worker.configure(json!({ "codex_home": home, "codex_thread_id": spawned.thread_id }))?;
-        return Ok(Launched { spawned: Some(spawned), is_unwatched: false });
+        let trust_accepted = spawned.trust_accepted;
+        if trust_accepted {
+            place.log(request.name, "accept_trust", json!({}))?;
+        }
+        return Ok(Launched { spawned: Some(spawned), trust_accepted, is_unwatched: false });
     }
     let tmux_session = tmux_session_of(request.name);
     let new = Launch {
@@ -83,7 +89,7 @@ pub(super) fn launch(
         true => Error::from(StartError::TerminalTaken(tmux_session.clone())),
         false => error,
     })?;
-    Ok(Launched { spawned: None, is_unwatched: true })
+    Ok(Launched { spawned: None, trust_accepted: false, is_unwatched: true })
 }
 
 /// Gives the contract to a worker that has not got it at its start.

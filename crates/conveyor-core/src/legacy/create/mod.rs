@@ -116,10 +116,10 @@ pub fn create(place: &mut Place, desktop: &Desktop, request: &Request<'_>) -> Re
     let launched = launch::launch(place, request, &mut worker, prepared)?;
     record::active(place, request, &mut worker)?;
 
-    let mut trust_accepted = false;
+    let mut trust_accepted = launched.trust_accepted;
     let mut startup = None;
     if let Some(seconds) = request.wait_ready {
-        let seen = watch::until_ready(place, request, seconds)?;
+        let seen = watch::until_ready(place, request, seconds, trust_accepted)?;
         trust_accepted = seen.trust_accepted;
         record::startup(place, request, &mut worker, &seen)?;
         startup = Some(seen);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conveyor_agents::screen::{self, Screen, StartupState};
+use conveyor_agents::screen::{self, StartupState};
 use conveyor_agents::tmux::{Extent, Target, TmuxError};
 use conveyor_model::WorkerStatus;
 use serde::Serialize;
@@ -12,6 +12,7 @@ use super::Request;
 use crate::Result;
 use crate::legacy::status::Report;
 use crate::legacy::{Place, read_object, tmux_session_of};
+use crate::spawn::trust;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -57,7 +58,7 @@ fn look(place: &Place, name: &str) -> Result<Seen> {
         Err(error) => return Err(error.into()),
     };
     // Only the screen itself tells what is the case now.
-    let visible = Screen::parse(screen::visible(&look.text, look.pane.height)).text();
+    let visible = trust::visible(&look);
     let found = screen::startup(&visible);
     Ok(Seen::Screen {
         state: found.state,
@@ -66,15 +67,23 @@ fn look(place: &Place, name: &str) -> Result<Seen> {
     })
 }
 
-/// Answers the question about trust, while the trusting choice is the selected one.
-fn accept_trust(place: &Place, name: &str) -> Result<()> {
-    place.tmux().send_keys(&Target::Session(tmux_session_of(name)), &["Enter"])?;
-    place.log(name, "accept_trust", json!({}))
+/// Answers the question about trust. Gives whether it was still asked.
+fn accept_trust(place: &Place, name: &str) -> Result<bool> {
+    let is_answered = trust::answer(place.tmux(), &Target::Session(tmux_session_of(name)))?;
+    if is_answered {
+        place.log(name, "accept_trust", json!({}))?;
+    }
+    Ok(is_answered)
 }
 
-/// Looks once a second, so often at most, until Codex takes messages, works, asks or fails.
-pub(super) fn until_ready(place: &mut Place, request: &Request<'_>, seconds: u64) -> Result<Startup> {
-    let mut trust_accepted = false;
+/// Looks once a second, so often at most, until Codex takes messages, works, asks or fails. A trust
+/// question that was answered before is not answered again.
+pub(super) fn until_ready(
+    place: &mut Place,
+    request: &Request<'_>,
+    seconds: u64,
+    mut trust_accepted: bool,
+) -> Result<Startup> {
     let mut last = (StartupState::Starting.as_str(), "Codex was launched, and shows nothing yet.");
     for attempt in 0..seconds {
         if attempt > 0 {
@@ -88,8 +97,7 @@ pub(super) fn until_ready(place: &mut Place, request: &Request<'_>, seconds: u64
             Seen::Screen { state: StartupState::NeedsTrust, trusts_on_enter: true, .. }
                 if request.accept_trust && !trust_accepted =>
             {
-                accept_trust(place, request.name)?;
-                trust_accepted = true;
+                trust_accepted = accept_trust(place, request.name)?;
             }
             Seen::Screen { state, reason, .. } => {
                 last = (state.as_str(), reason);
@@ -122,8 +130,7 @@ pub(super) fn accept_trust_once(place: &mut Place, request: &Request<'_>) -> Res
     for _ in 0..LOOKS {
         match look(place, request.name)? {
             Seen::Ended => return Ok(false),
-            Seen::Screen { trusts_on_enter: true, .. } => {
-                accept_trust(place, request.name)?;
+            Seen::Screen { trusts_on_enter: true, .. } if accept_trust(place, request.name)? => {
                 return Ok(true);
             }
             Seen::Screen { state: StartupState::Starting, .. } => std::thread::sleep(BETWEEN_LOOKS),
