@@ -25,15 +25,14 @@ impl CycleState {
     }
 }
 
-/// Inserts a cycle that has just begun; gives its id.
+/// Inserts a cycle that began at the given time; gives its id.
 ///
 /// # Errors
 /// A failing statement.
-pub fn begin(tx: &mut Tx<'_>, task_id: &str) -> Result<i64, StoreError> {
-    let now = tx.now()?.to_s_text();
+pub fn begin(tx: &mut Tx<'_>, task_id: &str, started_at: &str) -> Result<i64, StoreError> {
     tx.one(
         "insert into manager_cycles (task_id, started_at, state) values ($1, $2, 'started') returning id",
-        params![task_id, now],
+        params![task_id, started_at],
         |row| row.int(0),
     )
 }

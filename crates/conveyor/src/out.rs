@@ -31,6 +31,16 @@ impl<'h> Out<'h> {
         Ok(self.writer.flush()?)
     }
 
+    /// As [`Self::json`], of a value that exists already: large replies are not copied once more.
+    ///
+    /// # Errors
+    /// A reader that went away.
+    pub fn value(&mut self, reply: serde_json::Value) -> Result<(), Failure> {
+        let text = pretty_value(reply)?;
+        writeln!(self.writer, "{text}")?;
+        Ok(self.writer.flush()?)
+    }
+
     /// A JSON object of texts on one line, its keys in the given order: `{"key": "value", …}`.
     ///
     /// # Errors
@@ -78,10 +88,16 @@ impl<'h> Out<'h> {
 }
 
 fn pretty(reply: &impl Serialize) -> Result<String, Failure> {
-    let failed = |error: serde_json::Error| Failure::Operation(std::io::Error::from(error).into());
-    let mut value = serde_json::to_value(reply).map_err(failed)?;
+    pretty_value(serde_json::to_value(reply).map_err(failed)?)
+}
+
+fn pretty_value(mut value: serde_json::Value) -> Result<String, Failure> {
     json::normalise_numbers(&mut value);
     serde_json::to_string_pretty(&value).map_err(failed)
+}
+
+fn failed(error: serde_json::Error) -> Failure {
+    Failure::Operation(std::io::Error::from(error).into())
 }
 
 /// A JSON array in the making.

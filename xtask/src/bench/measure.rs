@@ -7,7 +7,8 @@ use crate::failure::{Context as _, Failure};
 
 /// Runs a program to its end; gives the time from starting it until it is gone.
 pub(super) fn timed(command: &mut Command) -> Result<f64, Failure> {
-    command.stdin(Stdio::null()).stdout(Stdio::null());
+    // `cargo run` adds directories in which the loader would look for every library first.
+    command.env_remove("LD_LIBRARY_PATH").stdin(Stdio::null()).stdout(Stdio::null());
     let start = Instant::now();
     let status = command.status().context(format_args!("starting {command:?}"))?;
     let elapsed = start.elapsed();

@@ -3,13 +3,14 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::error::{self, Subject, TmuxError};
 use crate::conversation::{Answer, End, converse};
 
 /// A call in the making.
+#[derive(Clone, Debug)]
 pub(super) struct Call<'a> {
     arguments: Vec<OsString>,
     /// What error messages show of the arguments.
@@ -57,29 +58,20 @@ impl<'a> Call<'a> {
     }
 
     /// Runs the prepared program with these arguments; gives what it printed.
-    pub(super) fn run(&self, mut program: Command, deadline: Duration) -> Result<String, TmuxError> {
+    pub(super) fn run(self, program: Command, deadline: Duration) -> Result<String, TmuxError> {
+        self.start(program, deadline)?.finish()
+    }
+
+    /// Starts the prepared program with these arguments.
+    pub(super) fn start(self, mut program: Command, deadline: Duration) -> Result<Started<'a>, TmuxError> {
         program
             .args(&self.arguments)
             .stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let name = program.get_program().to_string_lossy().into_owned();
-        let mut child = program.spawn().map_err(|error| self.not_started(name, &error))?;
-        let until = Instant::now() + deadline;
-        let outcome = converse(&mut child, self.input.unwrap_or_default(), until, usize::MAX);
-        if !matches!(outcome, Ok(Answer { end: End::Ended(_), .. })) {
-            // It may have ended by itself meanwhile; then there is nothing to stop.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        let answer = outcome.map_err(|error| self.failed(error.to_string()))?;
-        match answer.end {
-            End::Ended(status) if status.success() => Ok(lossless(answer.stdout)),
-            End::Ended(status) => Err(self.refused(&answer, status)),
-            End::TimedOut | End::TooMuch => {
-                Err(TmuxError::TimedOut { command: self.shown.clone(), after: deadline })
-            }
-        }
+        let child = program.spawn().map_err(|error| self.not_started(name, &error))?;
+        Ok(Started { call: self, child, since: Instant::now(), deadline })
     }
 
     fn not_started(&self, program: String, error: &io::Error) -> TmuxError {
@@ -101,6 +93,40 @@ impl<'a> Call<'a> {
 
     fn failed(&self, detail: String) -> TmuxError {
         error::of_detail(&detail, &Subject { command: &self.shown, target: &self.target })
+    }
+}
+
+/// A call that runs. Dropped, it is given up.
+#[derive(Debug)]
+pub(super) struct Started<'a> {
+    call: Call<'a>,
+    child: Child,
+    since: Instant,
+    deadline: Duration,
+}
+
+impl Started<'_> {
+    /// Waits for what it prints.
+    pub(super) fn finish(mut self) -> Result<String, TmuxError> {
+        let input = self.call.input.unwrap_or_default();
+        let outcome = converse(&mut self.child, input, self.since + self.deadline, usize::MAX);
+        let call = &self.call;
+        let answer = outcome.map_err(|error| call.failed(error.to_string()))?;
+        match answer.end {
+            End::Ended(status) if status.success() => Ok(lossless(answer.stdout)),
+            End::Ended(status) => Err(call.refused(&answer, status)),
+            End::TimedOut | End::TooMuch => {
+                Err(TmuxError::TimedOut { command: call.shown.clone(), after: self.deadline })
+            }
+        }
+    }
+}
+
+impl Drop for Started<'_> {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to stop.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -6,6 +6,7 @@
 mod call;
 mod error;
 mod facts;
+mod look;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -13,12 +14,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use call::Call;
-use facts::{CLIENT_FORMAT, PANE_FORMAT};
+use facts::PANE_FORMAT;
 
 use conveyor_model::shell;
 
 pub use error::TmuxError;
 pub use facts::{ClientFacts, PaneFacts};
+pub use look::{Extent, Look, Looking};
 
 /// How long tmux may take for one call. It answers within milliseconds unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -96,26 +98,6 @@ pub struct PaneOfSession {
     pub id: String,
     /// The process that tmux started in it.
     pub pid: u32,
-}
-
-/// Which part of a terminal to capture.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Extent {
-    /// So many lines above the visible screen, where there are so many.
-    pub history_lines: u32,
-    /// Keep colours and other attributes as escape sequences.
-    pub attributes: bool,
-}
-
-/// What a terminal showed, and the facts of the same moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look {
-    /// The pane.
-    pub pane: PaneFacts,
-    /// The terminals in which people look at the pane's window.
-    pub clients: Vec<ClientFacts>,
-    /// The captured rows, each with its line end.
-    pub text: String,
 }
 
 impl Target {
@@ -365,37 +347,6 @@ impl Tmux {
         pane_of(printed.lines().next().unwrap_or_default(), target)
     }
 
-    /// The visible screen of a pane, with lines of history if wanted, the facts about the pane and
-    /// the people who look at it: all of one moment.
-    ///
-    /// # Errors
-    /// No such session or pane, or tmux could not be asked.
-    pub fn look(&self, target: &Target, extent: Extent) -> Result<Look, TmuxError> {
-        let exact = target.argument()?;
-        let call = self.describe(target, &exact);
-        let call = call.then("list-clients").hidden_arg("-F").hidden_arg(CLIENT_FORMAT);
-        let call = call.then("display-message").hidden_arg("-p").hidden_arg(END_OF_CLIENTS);
-        let mut call = call.then("capture-pane").hidden_arg("-p");
-        if extent.attributes {
-            call = call.hidden_arg("-e");
-        }
-        if extent.history_lines > 0 {
-            call = call.hidden_arg("-S").hidden_arg(format!("-{}", extent.history_lines));
-        }
-        let printed = self.run(call.hidden_arg("-t").hidden_arg(&exact))?;
-        let (first, mut rest) = printed.split_once('\n').unwrap_or((&printed, ""));
-        let pane = pane_of(first, target)?;
-        let mut clients = Vec::new();
-        while let Some((line, after)) = rest.split_once('\n') {
-            rest = after;
-            if line == END_OF_CLIENTS {
-                break;
-            }
-            clients.extend(ClientFacts::parse(line).filter(|client| client.window_id == pane.window_id));
-        }
-        Ok(Look { pane, clients, text: rest.to_owned() })
-    }
-
     /// Puts a text into a named buffer of the server, through standard input: neither its length
     /// nor what it begins with matters, and no list of processes shows it.
     ///
@@ -448,7 +399,7 @@ impl Tmux {
     /// had one, takes nothing with it: the next one is asked then.
     fn run(&self, call: Call<'_>) -> Result<String, TmuxError> {
         for _ in 0..TRIES {
-            match call.run(self.program(), self.deadline) {
+            match call.clone().run(self.program(), self.deadline) {
                 Err(TmuxError::Failed { message, .. }) if is_ending(&message) => {
                     std::thread::sleep(BETWEEN_TRIES);
                 }
@@ -479,9 +430,6 @@ impl Tmux {
         program
     }
 }
-
-/// What stands between the clients and the screen; no client's line is like it.
-const END_OF_CLIENTS: &str = ".";
 
 /// Whether tmux says that its server ended while it was asked.
 fn is_ending(message: &str) -> bool {

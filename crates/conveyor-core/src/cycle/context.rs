@@ -17,8 +17,7 @@ use crate::{Error, Result, reference};
 
 /// What a manager must know besides the worker's state.
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs, reason = "fields are named for what they are")]
-pub struct ManagerContext {
+pub(super) struct ManagerContext {
     pub acceptance_criteria: Criteria,
     pub criteria_negotiation: Negotiation,
     pub manager_ack: Option<Acknowledgement>,
@@ -30,8 +29,7 @@ pub struct ManagerContext {
 
 /// The criteria of a task by state; `open` are the accepted and the proposed ones.
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs, reason = "fields are the states")]
-pub struct Criteria {
+pub(super) struct Criteria {
     pub accepted: Vec<Criterion>,
     pub deferred: Vec<Criterion>,
     pub open: Vec<Criterion>,
@@ -43,7 +41,7 @@ pub struct Criteria {
 
 /// Advice on asking the worker for criteria; nothing is sent or changed by it.
 #[derive(Clone, Debug, Serialize)]
-pub struct Negotiation {
+pub(super) struct Negotiation {
     /// Whether criteria are missing.
     pub needed: bool,
     /// A message for the worker, ready to be sent.
@@ -58,8 +56,7 @@ pub struct Negotiation {
 
 /// The newest completion of any worker that the task ever had.
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs, reason = "fields are values of the event")]
-pub struct Receipt {
+pub(super) struct Receipt {
     pub binding_id: String,
     pub completed_at: Value,
     pub duration_ms: Value,

@@ -8,7 +8,7 @@ mod context;
 mod pane;
 mod spans;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use conveyor_agents::processes;
 use conveyor_agents::rollout::turn_event;
@@ -24,10 +24,9 @@ use serde_json::{Value, json};
 use crate::ingest::{self, Ingested, Progress};
 use crate::{Cx, Error, Result, reference, terminal};
 
-pub use context::{Criteria, ManagerContext, Negotiation, Receipt};
-use pane::Looking;
-pub use pane::PaneSignal;
-use spans::{Phase, Phases};
+use context::ManagerContext;
+use pane::{Looking, PaneSignal};
+use spans::{Phase, Phases, Start};
 
 /// What to observe.
 #[derive(Clone, Copy, Debug)]
@@ -38,51 +37,43 @@ pub struct Request<'a> {
     pub busy_wait_seconds: i64,
 }
 
-/// What an observation found.
+/// What an observation found, as it is stored with the cycle.
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs, reason = "fields are named for what they are")]
-pub struct Report {
-    pub binding_id: String,
-    pub consumed_dispatch_notifications: u64,
-    /// Not part of what is stored with the cycle, like the next two.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cycle_completed_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cycle_id: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cycle_started_at: Option<String>,
-    pub ingest: Ingest,
-    pub kind: &'static str,
-    pub last_event_subtype: Option<String>,
-    pub last_state_event_at: Option<String>,
-    pub manager_alive: bool,
-    pub manager_context: ManagerContext,
-    pub manager_session: String,
-    pub notable_pane_pattern: Option<String>,
-    pub pane_signal: PaneSignal,
-    pub staleness_seconds: Option<i64>,
-    pub state: WorkerState,
-    pub task: String,
-    pub task_completed: bool,
-    pub worker_alive: bool,
-    pub worker_session: String,
+struct Report {
+    binding_id: String,
+    consumed_dispatch_notifications: u64,
+    ingest: Ingest,
+    kind: &'static str,
+    last_event_subtype: Option<String>,
+    last_state_event_at: Option<String>,
+    manager_alive: bool,
+    manager_context: ManagerContext,
+    manager_session: String,
+    notable_pane_pattern: Option<String>,
+    pane_signal: PaneSignal,
+    staleness_seconds: Option<i64>,
+    state: WorkerState,
+    task: String,
+    task_completed: bool,
+    worker_alive: bool,
+    worker_session: String,
 }
 
 /// What was new in the worker's rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Ingest {
+struct Ingest {
     /// Events that were stored.
-    pub new_events: u64,
+    new_events: u64,
     /// Where reading goes on next time.
-    pub new_offset: u64,
+    new_offset: u64,
     /// Lines that hold no event.
-    pub skipped_lines: u64,
+    skipped_lines: u64,
 }
 
 /// What a worker is doing, as far as its rollout tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum WorkerState {
+enum WorkerState {
     /// A turn runs.
     Busy,
     /// No turn runs.
@@ -96,7 +87,6 @@ const KIND: &str = "session_cycle";
 
 /// Who is observed for whom.
 struct Subject {
-    cycle_id: i64,
     /// In whole seconds.
     started_at: Timestamp,
     given: String,
@@ -110,17 +100,6 @@ struct Subject {
     busy_wait_seconds: i64,
 }
 
-impl Subject {
-    fn correlation(&self) -> Value {
-        json!({
-            "binding_id": self.binding_id,
-            "cycle_id": self.cycle_id,
-            "manager_session": self.manager.name,
-            "worker_session": self.worker.name,
-        })
-    }
-}
-
 /// The newest step of the worker's turns.
 #[derive(Clone)]
 struct Inferred {
@@ -129,21 +108,20 @@ struct Inferred {
     staleness_seconds: Option<i64>,
 }
 
-/// Observes the worker of a task once.
+/// Observes the worker of a task once. Gives what was found, with the cycle's number and times.
 ///
 /// # Errors
 /// An unknown task, or one without a live binding of sessions: nothing is recorded then. A rollout
 /// that cannot be read, missing acknowledgements, a failing ledger: recorded with the cycle.
-pub fn cycle(cx: &mut Cx, request: &Request<'_>, progress: Progress<'_>) -> Result<Report> {
+pub fn cycle(cx: &mut Cx, request: &Request<'_>, progress: Progress<'_>) -> Result<Value> {
     let ours = cx.tmux.clone();
-    // The terminal is looked at while the cycle begins. What is wrong with the request is said there.
-    let terminal = cx.db.read(|tx| match parties(tx, request) {
-        Ok(Parties { worker, .. }) => Ok(Some((terminal::server_of(tx, &worker, &ours)?, worker))),
-        Err(Error::Store(error)) => Err(error),
-        Err(_) => Ok(None),
+    let (subject, start) = cx.db.read(|tx| {
+        let start = Start::now(tx)?;
+        Ok::<_, Error>((subject(tx, request, &ours)?, start))
     })?;
-    let looking = terminal.and_then(|(server, worker)| Looking::begin(&worker, &server));
-    let (subject, mut phases) = cx.db.write(|tx| begin(tx, request, &ours))?;
+    // The terminal is looked at while the beginning is written.
+    let looking = Looking::begin(&subject.worker, &subject.tmux);
+    let mut phases = cx.db.write(|tx| Phases::begin(tx, &subject, &start))?;
     match observe(cx, &subject, &mut phases, looking, progress) {
         Ok(Ok(report)) => Ok(report),
         Ok(Err(recorded)) => Err(recorded),
@@ -155,15 +133,7 @@ pub fn cycle(cx: &mut Cx, request: &Request<'_>, progress: Progress<'_>) -> Resu
     }
 }
 
-/// A task with its binding and both of its sessions.
-struct Parties {
-    task: Task,
-    binding_id: String,
-    worker: Session,
-    manager: Session,
-}
-
-fn parties(tx: &mut Tx<'_>, request: &Request<'_>) -> Result<Parties> {
+fn subject(tx: &mut Tx<'_>, request: &Request<'_>, tmux: &Tmux) -> Result<Subject> {
     let task = reference::task(tx, request.task)?;
     let binding = reference::live_binding(tx, &task)?;
     let (Some(worker), Some(manager)) = (&binding.worker_session_id, &binding.manager_session_id) else {
@@ -172,27 +142,17 @@ fn parties(tx: &mut Tx<'_>, request: &Request<'_>) -> Result<Parties> {
     let (Some(worker), Some(manager)) = (sessions::by_id(tx, worker)?, sessions::by_id(tx, manager)?) else {
         return Err(Error::NoActiveBinding(task.name));
     };
-    Ok(Parties { task, binding_id: binding.binding_id, worker, manager })
-}
-
-fn begin(tx: &mut Tx<'_>, request: &Request<'_>, tmux: &Tmux) -> Result<(Subject, Phases)> {
-    let mut phases = Phases::begin(tx)?;
-    let Parties { task, binding_id, worker, manager } = parties(tx, request)?;
-    let now = tx.now()?;
-    let subject = Subject {
-        cycle_id: cycles::begin(tx, &task.id)?,
-        started_at: Timestamp::from_millis(now.as_seconds() * 1000),
+    Ok(Subject {
+        started_at: Timestamp::from_millis(tx.now()?.as_seconds() * 1000),
         given: request.task.to_owned(),
-        binding_id,
+        binding_id: binding.binding_id,
         tmux: terminal::server_of(tx, &worker, tmux)?,
         worker,
         manager,
         run: runs::active_of_task(tx, &task.id)?,
         busy_wait_seconds: request.busy_wait_seconds,
         task,
-    };
-    phases.started(tx, &subject)?;
-    Ok((subject, phases))
+    })
 }
 
 /// The phases after the first. The inner error is one that has been recorded already, together with
@@ -203,34 +163,37 @@ fn observe(
     phases: &mut Phases,
     looking: Option<Looking>,
     progress: Progress<'_>,
-) -> Result<Result<Report>> {
+) -> Result<Result<Value>> {
     phases.enter(Phase::IngestRollout);
     let (ingested, still) = ingest::ingest_what_is_new(cx, &subject.worker.name, progress)?;
     let waiting = Instant::now();
     // What was new may have taken long to read.
-    let looking = looking.filter(|looking| still.is_some() && looking.serves(subject));
+    let looking = looking.filter(|looking| still.is_some() && looking.is_fresh());
     let looking = looking.or_else(|| Looking::begin(&subject.worker, &subject.tmux));
-    let (inferred, after) = cx.db.read(|tx| {
+    let ledger = cx.ledger();
+    // What needs the ledger alone is done while the terminal is looked at.
+    let (inferred, loaded, after) = cx.db.read(|tx| {
         let mut phases = phases.clone();
         phases.end_unwritten(tx, ingest_attributes(subject, &ingested))?;
         phases.enter(Phase::InferWorkerState);
         let inferred = infer(tx, subject)?;
         phases.end_unwritten(tx, inferred.attributes())?;
-        Ok::<_, Error>((inferred, phases))
+        let loaded = Loaded::load(tx, subject, &ledger)?;
+        Ok::<_, Error>((inferred, loaded, phases))
     })?;
     *phases = after;
     phases.enter_since(Phase::CapturePaneSignal, waiting);
     let looked = looking.map(Looking::finish);
     let signal = pane::judge(looked, subject, &inferred, ingested.new_events);
-    let ledger = cx.ledger();
+    let seen = Seen { ingested: &ingested, inferred: &inferred, signal: &signal, ledger: &ledger };
+    let mut loaded = Some(loaded);
     cx.db.write(|tx| {
         let mut phases = phases.clone();
         if let Some(still) = &still {
             still.record(tx)?;
         }
         phases.end_as(tx, subject, signal.span_state(), &signal.attributes())?;
-        let seen = Seen { ingested: &ingested, inferred: &inferred, signal: &signal, ledger: &ledger };
-        match tx.savepoint(|tx| conclude(tx, subject, &mut phases, &seen)) {
+        match tx.savepoint(|tx| conclude(tx, subject, &mut phases, &seen, loaded.take())) {
             Ok(report) => Ok(Ok(report)),
             Err(Error::Store(error)) => Err(error.into()),
             Err(error) => {
@@ -282,17 +245,46 @@ struct Seen<'a> {
     ledger: &'a str,
 }
 
-/// Loads what the manager must know, takes its inbox, and stores the observation.
-fn conclude(tx: &mut Tx<'_>, subject: &Subject, phases: &mut Phases, seen: &Seen<'_>) -> Result<Report> {
-    phases.enter(Phase::LoadManagerContext);
-    let context = ManagerContext::load(tx, &subject.task, seen.ledger)?;
+/// What the manager must know, loaded before the phase that is about it.
+struct Loaded {
+    /// An error that is not the ledger's is recorded as that phase's.
+    context: Result<ManagerContext>,
+    took: Duration,
+}
+
+impl Loaded {
+    fn load(tx: &mut Tx<'_>, subject: &Subject, ledger: &str) -> Result<Self> {
+        let begun = Instant::now();
+        let context = match ManagerContext::load(tx, &subject.task, ledger) {
+            Err(Error::Store(error)) => return Err(error.into()),
+            context => context,
+        };
+        Ok(Self { context, took: begun.elapsed() })
+    }
+}
+
+/// Checks what the manager must know, takes its inbox, and stores the observation. A transaction
+/// that runs once more loads anew what it must know.
+fn conclude(
+    tx: &mut Tx<'_>,
+    subject: &Subject,
+    phases: &mut Phases,
+    seen: &Seen<'_>,
+    loaded: Option<Loaded>,
+) -> Result<Value> {
+    let Loaded { context, took } = match loaded {
+        Some(loaded) => loaded,
+        None => Loaded::load(tx, subject, seen.ledger)?,
+    };
+    phases.enter_after(Phase::LoadManagerContext, took);
+    let context = context?;
     context.check_acknowledgements(tx, &subject.task, &subject.binding_id)?;
-    let consumed = inbox::consume_for_cycle(tx, &subject.manager.id, &subject.binding_id, subject.cycle_id)?;
+    let consumed = inbox::consume_for_cycle(tx, &subject.manager.id, &subject.binding_id, phases.cycle_id)?;
     phases.end(tx, subject, &context.attributes(consumed))?;
     phases.enter(Phase::PersistCycleRow);
-    let mut report = assemble(tx, subject, seen, context, consumed)?;
-    let status = to_value(&report)?;
-    cycles::end(tx, subject.cycle_id, CycleState::Succeeded, &status, None)?;
+    let report = assemble(tx, subject, seen, context, consumed)?;
+    let mut status = serde_json::to_value(&report).map_err(|error| Error::Output(error.into()))?;
+    cycles::end(tx, phases.cycle_id, CycleState::Succeeded, &status, None)?;
     let attributes = json!({
         "manager_alive": report.manager_alive,
         "state": report.state,
@@ -300,11 +292,11 @@ fn conclude(tx: &mut Tx<'_>, subject: &Subject, phases: &mut Phases, seen: &Seen
         "worker_alive": report.worker_alive,
     });
     phases.end(tx, subject, &attributes)?;
-    spans::succeeded(tx, subject, &report)?;
-    report.cycle_id = Some(subject.cycle_id);
-    report.cycle_started_at = Some(subject.started_at.to_s_text());
-    report.cycle_completed_at = Some(tx.now()?.to_ms_text());
-    Ok(report)
+    spans::succeeded(tx, subject, phases.cycle_id, &report)?;
+    status["cycle_id"] = phases.cycle_id.into();
+    status["cycle_started_at"] = subject.started_at.to_s_text().into();
+    status["cycle_completed_at"] = tx.now()?.to_ms_text().into();
+    Ok(status)
 }
 
 fn assemble(
@@ -319,9 +311,6 @@ fn assemble(
     Ok(Report {
         binding_id: subject.binding_id.clone(),
         consumed_dispatch_notifications: consumed,
-        cycle_completed_at: None,
-        cycle_id: None,
-        cycle_started_at: None,
         ingest: Ingest {
             new_events: seen.ingested.new_events,
             new_offset: seen.ingested.new_offset,
@@ -342,8 +331,4 @@ fn assemble(
         worker_alive: alive(&subject.worker),
         worker_session: subject.worker.name.clone(),
     })
-}
-
-fn to_value(reply: &impl Serialize) -> Result<Value> {
-    serde_json::to_value(reply).map_err(|error| Error::Output(error.into()))
 }

@@ -1,10 +1,9 @@
 //! What the worker's terminal shows.
 
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use conveyor_agents::screen::{self, Activity, BusyWait};
-use conveyor_agents::tmux::{Extent, Look, Target, Tmux, TmuxError};
+use conveyor_agents::tmux::{self, Extent, Look, Target, Tmux, TmuxError};
 use conveyor_model::records::Session;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -13,7 +12,7 @@ use super::{Inferred, Subject};
 
 /// What the worker's terminal showed.
 #[derive(Clone, Debug, Serialize)]
-pub struct PaneSignal {
+pub(super) struct PaneSignal {
     /// Whether it could be looked at.
     pub captured: bool,
     /// What was recognised on it.
@@ -31,40 +30,31 @@ pub struct PaneSignal {
 /// A look at a terminal; `None` where there is none.
 pub(super) type Looked = Option<Result<Look, TmuxError>>;
 
-/// How old a look may be that was begun before the cycle was.
+/// How old a look may be: another process may have kept the ledger for itself for long.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// A look at the worker's terminal that is under way: tmux takes longer than the ledger does.
 pub(super) struct Looking {
-    tmux: Tmux,
-    session: String,
     begun: Instant,
-    thread: JoinHandle<Result<Look, TmuxError>>,
+    look: Result<tmux::Looking, TmuxError>,
 }
 
 impl Looking {
     /// Begins to look; `None` at a worker without a terminal.
     pub(super) fn begin(worker: &Session, tmux: &Tmux) -> Option<Self> {
-        let session = worker.tmux()?.to_owned();
+        let target = Target::Session(worker.tmux()?.to_owned());
         // Only the screen itself tells what is the case now; what scrolled away is history.
-        let (server, target) = (tmux.clone(), Target::Session(session.clone()));
-        let thread = std::thread::spawn(move || server.look(&target, Extent::default()));
-        Some(Self { tmux: tmux.clone(), session, begun: Instant::now(), thread })
+        Some(Self { begun: Instant::now(), look: tmux.begin_look(target, Extent::default()) })
     }
 
-    /// Whether this is still the look that the cycle needs: another process may have given the
-    /// worker another terminal, or have kept the ledger for itself for long.
-    pub(super) fn serves(&self, subject: &Subject) -> bool {
-        let is_same = subject.worker.tmux() == Some(self.session.as_str()) && subject.tmux == self.tmux;
-        is_same && self.begun.elapsed() < FRESH
+    /// Whether this is still the look that the cycle needs.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.begun.elapsed() < FRESH
     }
 
     /// Waits for what it shows.
     pub(super) fn finish(self) -> Result<Look, TmuxError> {
-        self.thread.join().unwrap_or_else(|_| {
-            let command = "tmux capture-pane".to_owned();
-            Err(TmuxError::Failed { command, message: "the look at the terminal was broken off".into() })
-        })
+        self.look?.finish()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The record of a cycle while it runs: a span for each phase, and how it began and ended.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use conveyor_model::{Actor, Severity};
 use conveyor_store::Tx;
@@ -38,6 +38,8 @@ impl Phase {
 /// Where a cycle is. A copy goes into each transaction, because that may run more than once.
 #[derive(Clone)]
 pub(super) struct Phases {
+    /// The cycle's row.
+    pub(super) cycle_id: i64,
     current: Phase,
     /// When the current phase began, by the ledger's clock: the end of the one before.
     started_at: String,
@@ -57,32 +59,43 @@ struct Ended {
     attributes: Value,
 }
 
-impl Phases {
-    /// The first phase begins.
-    pub(super) fn begin(tx: &mut Tx<'_>) -> Result<Self> {
-        let started_at = tx.now()?.to_ms_text();
-        Ok(Self { current: Phase::StartCycle, started_at, begun: Instant::now(), ended: Vec::new() })
-    }
+/// When a cycle began.
+pub(super) struct Start {
+    at: String,
+    begun: Instant,
+}
 
-    /// Records that the cycle began, and with it the end of the first phase.
-    pub(super) fn started(&mut self, tx: &mut Tx<'_>, subject: &Subject) -> Result<()> {
-        let correlation = json!({
+impl Start {
+    /// By the ledger's clock.
+    pub(super) fn now(tx: &mut Tx<'_>) -> Result<Self> {
+        Ok(Self { at: tx.now()?.to_ms_text(), begun: Instant::now() })
+    }
+}
+
+impl Phases {
+    /// Records that a cycle began, and with it the end of its first phase.
+    pub(super) fn begin(tx: &mut Tx<'_>, subject: &Subject, start: &Start) -> Result<Self> {
+        let cycle_id = cycles::begin(tx, &subject.task.id, &subject.started_at.to_s_text())?;
+        let mut phases = Self {
+            cycle_id,
+            current: Phase::StartCycle,
+            started_at: start.at.clone(),
+            begun: start.begun,
+            ended: Vec::new(),
+        };
+        let parties = json!({
             "binding_id": subject.binding_id,
             "manager_session": subject.manager.name,
             "worker_session": subject.worker.name,
         });
-        let attributes =
-            json!({ "busy_wait_seconds": subject.busy_wait_seconds, "cycle_id": subject.cycle_id });
-        let summary = format!("Cycle {} began.", subject.cycle_id);
-        let event = Emit::info(Actor::Manager, "manager_cycle_started", summary, correlation, attributes);
+        let attributes = json!({ "busy_wait_seconds": subject.busy_wait_seconds, "cycle_id": cycle_id });
+        let summary = format!("Cycle {cycle_id} began.");
+        let event = Emit::info(Actor::Manager, "manager_cycle_started", summary, parties.clone(), attributes);
         telemetry::emit(tx, &of_subject(event, subject).in_whole_seconds())?;
-        let attributes = json!({
-            "binding_id": subject.binding_id,
-            "busy_wait_seconds": subject.busy_wait_seconds,
-            "manager_session": subject.manager.name,
-            "worker_session": subject.worker.name,
-        });
-        self.end(tx, subject, &attributes)
+        let mut attributes = parties;
+        attributes["busy_wait_seconds"] = subject.busy_wait_seconds.into();
+        phases.end(tx, subject, &attributes)?;
+        Ok(phases)
     }
 
     /// The next phase begins.
@@ -94,6 +107,12 @@ impl Phases {
     pub(super) fn enter_since(&mut self, phase: Phase, begun: Instant) {
         self.current = phase;
         self.begun = begun;
+    }
+
+    /// The next phase begins; so much of its work has been done before.
+    pub(super) fn enter_after(&mut self, phase: Phase, work: Duration) {
+        self.current = phase;
+        self.begun = self.begun.checked_sub(work).unwrap_or(self.begun);
     }
 
     /// The current phase has come to its end.
@@ -160,7 +179,7 @@ impl Phases {
         error_type: Option<&'a str>,
     ) -> Span<'a> {
         Span {
-            cycle_id: subject.cycle_id,
+            cycle_id: self.cycle_id,
             task_id: &subject.task.id,
             run_id: subject.run.as_ref().map(|run| run.id.as_str()),
             phase,
@@ -176,6 +195,7 @@ impl Phases {
     /// Records that the cycle failed in the current phase.
     pub(super) fn fail(&self, tx: &mut Tx<'_>, subject: &Subject, error: &Error) -> Result<()> {
         self.write_ended(tx, subject)?;
+        let id = self.cycle_id;
         let error_type = error.audit_type();
         let text = error.to_string();
         let failed = self.span(subject, self.current.as_str(), "failed", json!({}), Some(error_type));
@@ -189,13 +209,13 @@ impl Phases {
             "task": subject.given,
             "worker_session": subject.worker.name,
         });
-        cycles::end(tx, subject.cycle_id, CycleState::Failed, &status, Some(&text))?;
+        cycles::end(tx, id, CycleState::Failed, &status, Some(&text))?;
         let attributes = json!({ "error": text, "failure_phase": "cycle" });
         let whole = self.span(subject, "cycle_failed", "failed", attributes, Some(error_type));
         cycles::insert_span(tx, &whole)?;
         let attributes = json!({ "error_type": error_type, "failure_phase": "cycle" });
-        let summary = format!("Cycle {} failed.", subject.cycle_id);
-        let correlation = subject.correlation();
+        let summary = format!("Cycle {id} failed.");
+        let correlation = correlation(subject, id);
         let event = Emit::info(Actor::Manager, "manager_cycle_failed", summary, correlation, attributes);
         telemetry::emit(tx, &of_subject(event, subject).severity(Severity::Error))?;
         Ok(())
@@ -203,7 +223,7 @@ impl Phases {
 }
 
 /// Records that the cycle observed what it was to observe.
-pub(super) fn succeeded(tx: &mut Tx<'_>, subject: &Subject, report: &Report) -> Result<()> {
+pub(super) fn succeeded(tx: &mut Tx<'_>, subject: &Subject, cycle_id: i64, report: &Report) -> Result<()> {
     let attributes = json!({
         "ingest": report.ingest,
         "last_event_subtype": report.last_event_subtype,
@@ -213,8 +233,8 @@ pub(super) fn succeeded(tx: &mut Tx<'_>, subject: &Subject, report: &Report) -> 
         "task_completed": report.task_completed,
         "worker_alive": report.worker_alive,
     });
-    let summary = format!("Cycle {} observed session {}.", subject.cycle_id, subject.worker.name);
-    let correlation = subject.correlation();
+    let summary = format!("Cycle {cycle_id} observed session {}.", subject.worker.name);
+    let correlation = correlation(subject, cycle_id);
     let event = Emit::info(Actor::Manager, "manager_cycle_succeeded", summary, correlation, attributes);
     telemetry::emit(tx, &of_subject(event, subject))?;
     Ok(())
@@ -222,4 +242,13 @@ pub(super) fn succeeded(tx: &mut Tx<'_>, subject: &Subject, report: &Report) -> 
 
 fn of_subject<'a>(event: Emit<'a>, subject: &'a Subject) -> Emit<'a> {
     event.of_task(Some(&subject.task.id)).of_run(subject.run.as_ref().map(|run| run.id.as_str()))
+}
+
+fn correlation(subject: &Subject, cycle_id: i64) -> Value {
+    json!({
+        "binding_id": subject.binding_id,
+        "cycle_id": cycle_id,
+        "manager_session": subject.manager.name,
+        "worker_session": subject.worker.name,
+    })
 }
