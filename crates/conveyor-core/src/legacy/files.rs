@@ -20,7 +20,9 @@ pub fn check_name(name: &str) -> Result<()> {
     if !name.is_empty() && name.chars().all(allowed) {
         return Ok(());
     }
-    Err(Error::invalid(format!("{name:?} cannot be a worker's name: use letters, digits, `_` and `-` only")))
+    Err(Error::invalid(format!(
+        "{name:?} cannot be the name of a worker or manager: use letters, digits, `_` and `-` only"
+    )))
 }
 
 /// The bytes of a file; `None` when there is none.
