@@ -7,14 +7,12 @@ use conveyor_agents::codex::{
     Approval, Attachment, Event, Interrupted, NewThread, Permissions, Sandbox, State, Thread, Trust,
     TurnStatus, create, interrupt, probe, wait_for_end,
 };
+use conveyor_agents::screen::{StartupState, startup};
 use conveyor_testkit::TmuxServer;
 use conveyor_testkit::model_server::{Reply, Script};
 use conveyor_testkit::wait;
 
 use super::{LIMIT, Lab, begin, new_thread, wait_for};
-
-/// What an empty composer shows.
-const COMPOSER: &str = "Ask Codex to do anything";
 
 fn attach(lab: &Lab, tmux: &TmuxServer, session: &str, thread: &Thread) {
     let how = Attachment {
@@ -74,12 +72,22 @@ fn three_threads_made_at_once_in_one_directory_are_told_apart() {
     }
 }
 
+/// Whether Codex takes messages. Its composer alone says nothing: it is shown already while a
+/// session is being resumed.
+fn is_ready(tmux: &TmuxServer, name: &str) -> bool {
+    startup(&pane(tmux, name)).state == StartupState::Ready
+}
+
+fn wait_until_ready(tmux: &TmuxServer, name: &str) {
+    wait::until(LIMIT, "a ready Codex", || is_ready(tmux, name));
+}
+
 fn make_and_attach(lab: &Lab, tmux: &TmuxServer, cwd: &Path, name: &str) -> Thread {
     let start = Instant::now();
     let mut client = lab.client();
     let thread = create(&mut client, &new_thread(cwd), name).expect("a thread");
     attach(lab, tmux, name, &thread);
-    wait_for_pane(tmux, name, COMPOSER);
+    wait_until_ready(tmux, name);
     assert!(start.elapsed() < Duration::from_secs(10), "{name} took {:?}", start.elapsed());
     // From here on the terminal is subscribed; we need not be.
     client.thread_unsubscribe(&thread.id).expect("let go");
@@ -151,8 +159,13 @@ fn an_untrusted_directory_is_asked_about_and_permissions_come_after_the_answer()
     };
     client.thread_permissions_set(&thread.id, &cwd, &permissions).unwrap();
     assert!(matches!(Trust::of(&mut client, &cwd).unwrap(), Trust::Asks { .. }));
-    tmux.tmux(["send-keys", "-t", "=asking:", "Enter"]);
-    wait_for_pane(&tmux, "asking", COMPOSER);
+    // Codex drops keys in the first milliseconds of a dialog.
+    wait::until(LIMIT, "an answered question", || {
+        if pane(&tmux, "asking").contains("Trust this folder?") {
+            tmux.tmux(["send-keys", "-t", "=asking:", "Enter"]);
+        }
+        is_ready(&tmux, "asking")
+    });
     assert_eq!(Trust::of(&mut client, &cwd).unwrap(), Trust::Trusted { root: cwd.clone() });
     // What the terminal's user starts has the same permissions.
     type_text(&tmux, "asking", "write files");
@@ -169,7 +182,7 @@ fn the_flags_of_a_terminal_change_nothing_in_a_loaded_thread() {
     let new = NewThread { sandbox: Sandbox::ReadOnly, ..new_thread(&cwd) };
     let thread = create(&mut client, &new, "unmoved").unwrap();
     attach(lab, &tmux, "unmoved", &thread);
-    wait_for_pane(&tmux, "unmoved", COMPOSER);
+    wait_until_ready(&tmux, "unmoved");
     type_text(&tmux, "unmoved", "write in vain");
     let tried = lab.model.wait_for("write in vain", 2, LIMIT);
     assert!(tried[1].outputs[0].contains("Read-only file system"), "{:?}", tried[1].outputs);

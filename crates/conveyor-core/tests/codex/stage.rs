@@ -7,6 +7,7 @@ use std::time::Duration;
 use conveyor_agents::codex::{
     Approval, Attachment, Client, Codex, NewThread, Sandbox, State, Thread, create, probe,
 };
+use conveyor_agents::screen::{StartupState, startup};
 use conveyor_core::dispatch::{self, Element};
 use conveyor_core::typing::interrupt::{self, Request as Interrupt};
 use conveyor_core::typing::nudge::{self, Nudged, Request as Nudge};
@@ -71,7 +72,7 @@ impl<'l> Stage<'l> {
         let dir = tempfile::tempdir().expect("a directory");
         let cx = ledger(&dir.path().join("ledger.db"), &thread, &project, &tmux);
         let stage = Self { lab, cx, client, thread_id: thread.id, tmux, project, dir };
-        stage.until_shown("codex-w", "? for shortcuts");
+        stage.until_ready("codex-w");
         stage
     }
 
@@ -79,7 +80,7 @@ impl<'l> Stage<'l> {
     pub fn seat_manager(&mut self, name: &str) -> String {
         let project = self.lab.home.project(name);
         let thread = attach(self.lab, &mut self.client, &self.tmux, &project, "codex-m");
-        self.until_shown("codex-m", "? for shortcuts");
+        self.until_ready("codex-m");
         let path = thread.path.clone().expect("a rollout");
         self.sql(&format!(
             "update sessions set tmux_session = 'codex-m', codex_session_path = '{path}', codex_session_id = '{}', \
@@ -119,6 +120,13 @@ impl<'l> Stage<'l> {
 
     pub fn until_shown(&self, session: &str, text: &str) {
         wait::until(LIMIT, text, || self.screen_of(session).contains(text));
+    }
+
+    /// Waits until Codex takes messages. Its composer alone says nothing: it is shown already while
+    /// a session is being resumed.
+    pub fn until_ready(&self, session: &str) {
+        let is_ready = || startup(&self.screen_of(session)).state == StartupState::Ready;
+        wait::until(LIMIT, "a ready Codex", is_ready);
     }
 
     pub fn nudge(&mut self, text: &str) -> Result<Nudged, Error> {

@@ -2,7 +2,7 @@
 
 use conveyor_agents::codex::State;
 
-use super::stage::{COMPOSER, Lab, Stage, ran};
+use super::stage::{Lab, Stage, ran};
 
 /// Conveyor is killed between the terminal and the registration.
 #[test]
@@ -44,7 +44,7 @@ fn what_a_killed_start_left_is_explained_and_can_be_registered() {
             let registered = ran(stage.plain_command(&words)).json();
             assert_eq!(registered["codex_session_id"], left["thread_id"]);
             stage.until("w", State::Idle);
-            stage.until_shown("codex-w", COMPOSER);
+            stage.until_ready("codex-w");
             assert_eq!(stage.json(&["session-nudge", "w", "still there?"])["delivery"]["stage"], "seen");
         } else {
             assert_eq!(again.code, Some(0), "{}", again.stderr);

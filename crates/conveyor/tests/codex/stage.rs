@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use conveyor_agents::codex::{Client, State, probe};
+use conveyor_agents::screen::{StartupState, startup};
 use conveyor_testkit::codex::{Home, binary};
 use conveyor_testkit::model_server::{Model, Script};
 use conveyor_testkit::{TmuxServer, wait};
@@ -15,9 +16,6 @@ use serde_json::Value;
 
 /// Generous, because other tests use the machine, too.
 pub const LIMIT: Duration = Duration::from_secs(60);
-
-/// What an idle Codex shows below its composer.
-pub const COMPOSER: &str = "? for shortcuts";
 
 /// A home and its model.
 pub struct Lab {
@@ -175,6 +173,13 @@ impl<'l> Stage<'l> {
             last = self.screen(session);
             last.contains(text)
         });
+    }
+
+    /// Waits until Codex takes messages. Its composer alone says nothing: it is shown already while
+    /// a session is being resumed.
+    pub fn until_ready(&self, session: &str) {
+        let is_ready = || startup(&self.screen(session)).state == StartupState::Ready;
+        wait::until(LIMIT, &format!("a ready Codex in {session}"), is_ready);
     }
 
     pub fn sessions(&self) -> Vec<String> {

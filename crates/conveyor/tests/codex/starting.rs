@@ -8,7 +8,7 @@ use conveyor_testkit::model_server::{Reply, Script};
 use conveyor_testkit::wait;
 use serde_json::Value;
 
-use super::stage::{COMPOSER, LIMIT, Lab, Stage, ran};
+use super::stage::{LIMIT, Lab, Stage, ran};
 
 const SAFE: [&str; 4] = ["--sandbox", "workspace-write", "--ask-for-approval", "on-request"];
 
@@ -231,7 +231,7 @@ fn a_codex_that_runs_already_is_not_mistaken_for_the_started_one() {
     assert_ne!(first["thread_id"], second["thread_id"]);
     for (name, started) in [("one", &first), ("two", &second)] {
         assert_eq!(shown_thread(&stage, &format!("codex-{name}")), started["thread_id"].as_str().unwrap());
-        stage.until_shown(&format!("codex-{name}"), COMPOSER);
+        stage.until_ready(&format!("codex-{name}"));
     }
     assert!(stage.run(&start("three", &[])).stderr.contains("without asking"), "the defaults are told");
 }

@@ -5,7 +5,7 @@ use conveyor_testkit::model_server::{Reply, Script};
 use conveyor_testkit::wait;
 use serde_json::Value;
 
-use super::stage::{COMPOSER, LIMIT, Lab, Stage};
+use super::stage::{LIMIT, Lab, Stage};
 
 const SAFE: [&str; 4] = ["--sandbox", "danger-full-access", "--ask-for-approval", "never"];
 
@@ -198,7 +198,7 @@ fn a_manager_closes_its_task_and_itself_in_its_own_turn() {
     for side in ["closing-worker", "closing-manager"] {
         stage.until(side, State::Idle);
     }
-    stage.until_shown("codex-closing-manager", COMPOSER);
+    stage.until_ready("codex-closing-manager");
     stage.json(&["session-nudge", "closing-manager", "close it yourself"]);
     wait::until(LIMIT, "the end of the task", || stage.scalar("select state from tasks") == "done");
     assert_eq!(stage.scalar("select state from commands where type = 'finish_task'"), "succeeded");
