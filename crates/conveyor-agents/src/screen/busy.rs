@@ -1,5 +1,7 @@
 use serde::{Serialize, Serializer};
 
+use super::cells::Screen;
+use super::composer;
 use super::menu::{self, Menu};
 
 /// What keeps an agent from going on by itself, or looks as if it did.
@@ -142,8 +144,14 @@ pub(super) fn dialog(screen: &str) -> Option<Pattern> {
     }
     let lower = screen.to_lowercase();
     named(&lower)
-        .or_else(|| asks_for_approval(&rows).then_some(Pattern::ApprovalPrompt))
+        .or_else(|| (asks_for_approval(&rows) && !has_composer(&rows)).then_some(Pattern::ApprovalPrompt))
         .or_else(|| lower.contains("press enter to confirm").then_some(Pattern::EnterToConfirm))
+}
+
+/// Whether the screen ends with the composer of Codex. A dialog takes its place, so that words above
+/// it are what an agent or a tip says: "Use /status to see the current model, approvals, …".
+fn has_composer(rows: &[&str]) -> bool {
+    composer::row_in(&Screen::parse(&rows.join("\n")).texts()).is_some()
 }
 
 /// What a menu is about, from the question above it and from its choices.

@@ -138,6 +138,18 @@ fn our_own_reports_on_a_screen_ask_for_no_approval() {
 }
 
 #[test]
+fn words_about_approvals_above_a_composer_ask_for_nothing() {
+    // As Codex 0.169 begins, where it may do everything.
+    let screen = "  >_ OpenAI Codex (v0.169.0)\n     ~/work\n\n  permissions: YOLO mode\n\n  Tip: Use /status to see the \
+                  current model, approvals, and token usage.\n\n› Ask Codex to do anything\n\n  default · ~/work\n  \
+                  ← for agents · ? for shortcuts\n";
+    assert_eq!(pattern(screen, Some(500), 0), None);
+    assert_eq!(startup(screen).state, StartupState::Ready);
+    let without = screen.split("› Ask").next().unwrap();
+    assert_eq!(pattern(without, Some(0), 0), Some(Pattern::ApprovalPrompt), "no composer, no certainty");
+}
+
+#[test]
 fn start_up_states_of_plain_texts() {
     use StartupState::{Error, Ready, Starting, Working};
     let cases = [

@@ -102,7 +102,8 @@ fn a_pair_that_was_killed_between_its_steps_can_be_completed() {
         let stage = Stage::new(lab, &format!("killed-{}", point.replace('.', "-")));
         let mut command = stage.command(&PAIR);
         command.env("CONVEYOR_FAULT", point);
-        assert_eq!(ran(command).code, None, "killed at {point}");
+        let killed = ran(command);
+        assert_eq!(killed.code, None, "killed at {point}: {}", killed.stderr);
         assert_eq!(stage.sessions().len(), sessions, "{point}");
         assert_eq!(stage.scalar("select count(*) from sessions"), sessions.to_string(), "{point}");
 
