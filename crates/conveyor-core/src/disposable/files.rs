@@ -9,7 +9,12 @@ use crate::{Error, Result};
 
 /// Files that were put in place. They stay only if [`Placed::keep`] is called: dropping this puts
 /// everything back.
+///
+/// While it lives, nobody else of ours puts files into that directory: between the look whether a
+/// file is still ours and its removal another process could put its own there.
 pub(super) struct Placed {
+    /// The directory, opened and locked.
+    _lock: File,
     files: Vec<PlacedFile>,
     /// Directories that were made, outermost first.
     directories: Vec<PathBuf>,
@@ -30,8 +35,8 @@ impl Placed {
     /// # Errors
     /// What cannot be written; everything is put back then.
     pub(super) fn place(directory: &Path, files: &[(String, String)]) -> Result<Self> {
-        let mut placed = Self { files: Vec::new(), directories: Vec::new() };
-        placed.make_directories(directory).map_err(|reason| failed(directory, reason))?;
+        let (lock, directories) = locked(directory).map_err(|reason| failed(directory, reason))?;
+        let mut placed = Self { _lock: lock, files: Vec::new(), directories };
         for (name, content) in files {
             let path = directory.join(name);
             placed.place_file(directory, name, content).map_err(|reason| failed(&path, reason))?;
@@ -46,19 +51,6 @@ impl Placed {
             let _ = fs::remove_file(old);
         }
         self.directories.clear();
-    }
-
-    fn make_directories(&mut self, directory: &Path) -> io::Result<()> {
-        let missing: Vec<&Path> = directory.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
-        for ancestor in missing.into_iter().rev() {
-            match DirBuilder::new().mode(0o700).create(ancestor) {
-                Ok(()) => self.directories.push(ancestor.to_owned()),
-                // Somebody else made it just now.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     fn place_file(&mut self, directory: &Path, name: &str, content: &str) -> io::Result<()> {
@@ -91,10 +83,49 @@ impl Drop for Placed {
                 (false, None) => Ok(()),
             };
         }
-        for directory in self.directories.drain(..).rev() {
-            // Fails when somebody has put something into it, as it should.
-            let _ = fs::remove_dir(directory);
+        remove_directories(&self.directories);
+    }
+}
+
+/// Makes a directory and locks it; gives the directories that were made, outermost first.
+fn locked(directory: &Path) -> io::Result<(File, Vec<PathBuf>)> {
+    let mut made = Vec::new();
+    loop {
+        make_directories(directory, &mut made).inspect_err(|_| remove_directories(&made))?;
+        let lock = match File::open(directory) {
+            Ok(lock) => lock,
+            // Whoever made it has failed meanwhile, and removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                remove_directories(&made);
+                return Err(error);
+            }
+        };
+        let locked = lock.lock().and_then(|()| lock.metadata()).inspect_err(|_| remove_directories(&made))?;
+        if fs::metadata(directory).is_ok_and(|now| identity(&now) == identity(&locked)) {
+            return Ok((lock, made));
         }
+    }
+}
+
+fn make_directories(directory: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
+    let missing: Vec<&Path> = directory.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
+    for ancestor in missing.into_iter().rev() {
+        match DirBuilder::new().mode(0o700).create(ancestor) {
+            Ok(()) => made.push(ancestor.to_owned()),
+            // Somebody else made it just now.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Removes directories that were made, outermost first, as far as nothing is in them.
+fn remove_directories(made: &[PathBuf]) {
+    for directory in made.iter().rev() {
+        // Fails when somebody has put something into it, as it should.
+        let _ = fs::remove_dir(directory);
     }
 }
 
