@@ -26,17 +26,16 @@ impl<'h> Out<'h> {
     /// # Errors
     /// A reader that went away.
     pub fn json(&mut self, reply: &impl Serialize) -> Result<(), Failure> {
-        let text = pretty(reply)?;
-        writeln!(self.writer, "{text}")?;
-        Ok(self.writer.flush()?)
+        self.value(serde_json::to_value(reply).map_err(failed)?)
     }
 
     /// As [`Self::json`], of a value that exists already: large replies are not copied once more.
     ///
     /// # Errors
     /// A reader that went away.
-    pub fn value(&mut self, reply: serde_json::Value) -> Result<(), Failure> {
-        let text = pretty_value(reply)?;
+    pub fn value(&mut self, mut reply: serde_json::Value) -> Result<(), Failure> {
+        json::normalise_numbers(&mut reply);
+        let text = serde_json::to_string_pretty(&reply).map_err(failed)?;
         writeln!(self.writer, "{text}")?;
         Ok(self.writer.flush()?)
     }
@@ -85,15 +84,6 @@ impl<'h> Out<'h> {
     pub fn rows<'a>(&'a mut self, heading: &'a [&'a str]) -> Rows<'a> {
         Rows { writer: &mut *self.writer, heading, held: self.terminal.then(Vec::new) }
     }
-}
-
-fn pretty(reply: &impl Serialize) -> Result<String, Failure> {
-    pretty_value(serde_json::to_value(reply).map_err(failed)?)
-}
-
-fn pretty_value(mut value: serde_json::Value) -> Result<String, Failure> {
-    json::normalise_numbers(&mut value);
-    serde_json::to_string_pretty(&value).map_err(failed)
 }
 
 fn failed(error: serde_json::Error) -> Failure {

@@ -1,5 +1,7 @@
 //! Looking at a terminal: its screen, and who else looks at it.
 
+use crate::screen;
+
 use super::call::{Call, Started};
 use super::facts::CLIENT_FORMAT;
 use super::{ClientFacts, PaneFacts, Target, Tmux, TmuxError, is_ending, pane_of};
@@ -90,6 +92,12 @@ impl Tmux {
 }
 
 impl Look {
+    /// The visible screen, without what has scrolled away.
+    #[must_use]
+    pub fn visible(&self) -> &str {
+        screen::visible(&self.text, self.pane.height)
+    }
+
     fn parse(printed: &str, target: &Target) -> Result<Self, TmuxError> {
         let (first, mut rest) = printed.split_once('\n').unwrap_or((printed, ""));
         let pane = pane_of(first, target)?;

@@ -1,9 +1,10 @@
 //! The rollout files of a disposable binding, put in place so that it can be undone.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::{Error, Result};
 
@@ -87,23 +88,40 @@ impl Drop for Placed {
     }
 }
 
+/// How long another process may be putting its files there, and how often it is looked.
+const PATIENCE: Duration = Duration::from_secs(30);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+
 /// Makes a directory and locks it; gives the directories that were made, outermost first.
 fn locked(directory: &Path) -> io::Result<(File, Vec<PathBuf>)> {
     let mut made = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    let lock = make_and_lock(directory, &mut made, deadline).inspect_err(|_| remove_directories(&made))?;
+    Ok((lock, made))
+}
+
+fn make_and_lock(directory: &Path, made: &mut Vec<PathBuf>, deadline: Instant) -> io::Result<File> {
     loop {
-        make_directories(directory, &mut made).inspect_err(|_| remove_directories(&made))?;
+        make_directories(directory, made)?;
+        // Whoever made it may have failed meanwhile, and removed it; a link that leads nowhere stays.
         let lock = match File::open(directory) {
-            Ok(lock) => lock,
-            // Whoever made it has failed meanwhile, and removed it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => {
-                remove_directories(&made);
-                return Err(error);
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !directory.is_symlink() => continue,
+            opened => opened?,
         };
-        let locked = lock.lock().and_then(|()| lock.metadata()).inspect_err(|_| remove_directories(&made))?;
-        if fs::metadata(directory).is_ok_and(|now| identity(&now) == identity(&locked)) {
-            return Ok((lock, made));
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(BETWEEN_LOOKS);
+                continue;
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::other("another process is putting its files there"));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        let ours = identity(&lock.metadata()?);
+        if fs::metadata(directory).is_ok_and(|now| identity(&now) == ours) {
+            return Ok(lock);
         }
     }
 }
@@ -219,6 +237,32 @@ mod tests {
         fs::rename(&beside, base.path().join("a")).unwrap();
         drop(first);
         assert_eq!(fs::read_to_string(base.path().join("a")).unwrap(), "second");
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_no_directory() {
+        let base = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("nowhere", base.path().join("link")).unwrap();
+        for place in ["link", "link/below"] {
+            assert!(Placed::place(&base.path().join(place), &[file("a", "new")]).is_err(), "{place}");
+        }
+        assert_eq!(names(base.path()), ["link"]);
+    }
+
+    #[test]
+    fn who_comes_second_waits_for_the_first() {
+        let base = tempfile::tempdir().unwrap();
+        let first = Placed::place(&base.path().join("d"), &[file("a", "first")]).unwrap();
+        let second = std::thread::scope(|scope| {
+            let second = scope.spawn(|| Placed::place(&base.path().join("d"), &[file("a", "second")]));
+            std::thread::sleep(BETWEEN_LOOKS * 3);
+            assert_eq!(names(&base.path().join("d")), ["a"], "nothing of the second is there");
+            // The directory goes with it, and is made again.
+            drop(first);
+            second.join().unwrap()
+        });
+        second.unwrap().keep();
+        assert_eq!(fs::read_to_string(base.path().join("d/a")).unwrap(), "second");
     }
 
     #[test]

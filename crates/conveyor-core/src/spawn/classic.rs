@@ -11,7 +11,7 @@ use conveyor_model::shell::quote;
 
 use super::error::exact;
 use super::record::{Proven, register};
-use super::watch::{Seen, Trusting, died, look};
+use super::watch::{Seen, died, look};
 use super::{Spawn, Spawned, StartError, intent, terminal};
 use crate::{Cx, Error, Result, fault};
 
@@ -33,9 +33,9 @@ pub(super) fn start(cx: &mut Cx, spawn: &Spawn<'_>) -> Result<Spawned> {
 fn carry_out(cx: &mut Cx, spawn: &Spawn<'_>) -> Result<Spawned> {
     terminal::start(cx, spawn, &words(spawn))?;
     fault::point("spawn.terminal_started");
-    let mut trusting = Trusting::default();
+    let mut trust_accepted = false;
     loop {
-        let pane = match look(cx, spawn, &mut trusting)? {
+        let pane = match look(cx, spawn, &mut trust_accepted)? {
             Seen::Ended(last) => return Err(died(cx, spawn, last)),
             Seen::Running(pane, state, reason) => (pane, state, reason),
         };
@@ -45,7 +45,7 @@ fn carry_out(cx: &mut Cx, spawn: &Spawn<'_>) -> Result<Spawned> {
                 let advice = advice(spawn, &cx.ledger());
                 let mut spawned = register(cx, spawn, &proven)
                     .map_err(|error| StartError::Unfinished { reason: error.to_string(), advice })?;
-                spawned.trust_accepted = trusting.answered;
+                spawned.trust_accepted = trust_accepted;
                 fault::point("spawn.registered");
                 let _ = cx.tmux.let_go(&spawn.tmux_session);
                 return Ok(spawned);

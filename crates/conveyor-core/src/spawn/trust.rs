@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use conveyor_agents::screen::{self, Screen};
-use conveyor_agents::tmux::{Extent, Look, Target, Tmux, TmuxError};
+use conveyor_agents::tmux::{Extent, Target, Tmux, TmuxError};
 
 /// How long the question must have been shown. Codex 0.169 drops keys in the first milliseconds of
 /// a dialog, and an answer is never given twice: a second Enter might meet the next dialog.
@@ -21,14 +21,9 @@ pub(crate) fn answer(tmux: &Tmux, target: &Target) -> Result<bool, TmuxError> {
         Err(TmuxError::NoSession { .. }) => return Ok(false),
         Err(error) => return Err(error),
     };
-    let is_due = !look.pane.dead && screen::trusts_on_enter(&visible(&look));
+    let is_due = !look.pane.dead && screen::trusts_on_enter(&Screen::parse(look.visible()).text());
     if is_due {
         tmux.send_keys(target, &["Enter"])?;
     }
     Ok(is_due)
-}
-
-/// What a terminal shows now, without what has scrolled away.
-pub(crate) fn visible(look: &Look) -> String {
-    Screen::parse(screen::visible(&look.text, look.pane.height)).text()
 }

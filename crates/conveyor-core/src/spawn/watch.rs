@@ -33,14 +33,8 @@ pub(super) enum Seen {
     Ended(String),
 }
 
-/// Whether the trust question was answered: that is done once at most.
-#[derive(Default)]
-pub(super) struct Trusting {
-    pub(super) answered: bool,
-}
-
-/// Looks at the terminal once; answers the trust question if that is allowed.
-pub(super) fn look(cx: &Cx, spawn: &Spawn<'_>, trusting: &mut Trusting) -> Result<Seen> {
+/// Looks at the terminal once; answers the trust question if that is allowed, and was not done.
+pub(super) fn look(cx: &Cx, spawn: &Spawn<'_>, trust_accepted: &mut bool) -> Result<Seen> {
     let target = Target::Session(spawn.tmux_session.clone());
     // When a program ends, tmux moves its screen up by a row to say so.
     let extent = Extent { history_lines: 2, attributes: false };
@@ -52,14 +46,14 @@ pub(super) fn look(cx: &Cx, spawn: &Spawn<'_>, trusting: &mut Trusting) -> Resul
     if look.pane.dead {
         return Ok(Seen::Ended(last_words(&Screen::parse(&look.text).text())));
     }
-    let visible = trust::visible(&look);
+    let visible = Screen::parse(look.visible()).text();
     let startup = screen::startup(&visible);
     if startup.state == StartupState::NeedsTrust {
         if !spawn.request.startup.accept_trust {
             return Err(StartError::NotTrusted(spawn.request.cwd.to_owned()).into());
         }
-        if !trusting.answered && screen::trusts_on_enter(&visible) {
-            trusting.answered = trust::answer(&cx.tmux, &target).map_err(StartError::Tmux)?;
+        if !*trust_accepted && screen::trusts_on_enter(&visible) {
+            *trust_accepted = trust::answer(&cx.tmux, &target).map_err(StartError::Tmux)?;
         }
     }
     Ok(Seen::Running(Box::new(look.pane), startup.state, startup.reason))
@@ -67,12 +61,12 @@ pub(super) fn look(cx: &Cx, spawn: &Spawn<'_>, trusting: &mut Trusting) -> Resul
 
 /// Waits until the composer is shown.
 pub(super) fn until_ready(cx: &Cx, spawn: &Spawn<'_>) -> Result<Waited> {
-    let mut trusting = Trusting::default();
+    let mut trust_accepted = false;
     loop {
-        let seen = match look(cx, spawn, &mut trusting)? {
+        let seen = match look(cx, spawn, &mut trust_accepted)? {
             Seen::Ended(last) => return Err(died(cx, spawn, last)),
             Seen::Running(pane, StartupState::Ready, _) => {
-                return Ok(Waited::Ready { pane: *pane, trust_accepted: trusting.answered });
+                return Ok(Waited::Ready { pane: *pane, trust_accepted });
             }
             Seen::Running(_, _, reason) => reason,
         };

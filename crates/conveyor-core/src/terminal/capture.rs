@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use conveyor_agents::screen;
 use conveyor_agents::tmux::{Extent, Target};
 use conveyor_model::WorkerState;
 use conveyor_model::records::Object;
@@ -80,7 +79,7 @@ pub fn record(cx: &mut Cx, root: &Path, subject: &Subject, history_lines: i64) -
         name: subject.name.clone(),
         sha256: digest::of(text.as_bytes()),
         transcript_path: root.join(&subject.name).join("transcript.txt"),
-        visible: screen::visible(&look.text, look.pane.height).to_owned(),
+        visible: look.visible().to_owned(),
         text,
     };
     let meta_path = meta_path(root, &subject.name);

@@ -58,7 +58,7 @@ pub(super) fn look(cx: &mut Cx, state_root: &Path, context: &Context, lines: u32
         Err(TmuxError::NoSession { .. }) => return Err(refusal(context, &[context.owner.missing()])),
         Err(error) => return Err(error.into()),
     };
-    let visible = screen::visible(&look.text, look.pane.height).to_owned();
+    let visible = look.visible().to_owned();
     Ok(Seen { tmux_session: session, pane_id: Some(look.pane.id), text: look.text, visible })
 }
 

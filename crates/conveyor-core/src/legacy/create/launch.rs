@@ -17,10 +17,18 @@ use crate::{Error, Result};
 pub(super) struct Launched {
     /// By way of a server: the session.
     spawned: Option<Spawned>,
-    /// The question about trust was answered.
-    pub(super) trust_accepted: bool,
-    /// Nobody has looked at its terminal yet.
-    pub(super) is_unwatched: bool,
+}
+
+impl Launched {
+    /// Whether the question about trust was answered on the way.
+    pub(super) fn trust_accepted(&self) -> bool {
+        self.spawned.as_ref().is_some_and(|spawned| spawned.trust_accepted)
+    }
+
+    /// Whether nobody has looked at its terminal yet.
+    pub(super) fn is_unwatched(&self) -> bool {
+        self.spawned.is_none()
+    }
 }
 
 /// What a server is told about the start. What the worker may do is what Codex itself proposes for
@@ -70,11 +78,10 @@ pub(super) fn launch(
         let spawned = prepared.start(place.cx()?)?;
         let home = &request.surroundings.installation.home;
         worker.configure(json!({ "codex_home": home, "codex_thread_id": spawned.thread_id }))?;
-        let trust_accepted = spawned.trust_accepted;
-        if trust_accepted {
+        if spawned.trust_accepted {
             place.log(request.name, "accept_trust", json!({}))?;
         }
-        return Ok(Launched { spawned: Some(spawned), trust_accepted, is_unwatched: false });
+        return Ok(Launched { spawned: Some(spawned) });
     }
     let tmux_session = tmux_session_of(request.name);
     let new = Launch {
@@ -89,7 +96,7 @@ pub(super) fn launch(
         true => Error::from(StartError::TerminalTaken(tmux_session.clone())),
         false => error,
     })?;
-    Ok(Launched { spawned: None, trust_accepted: false, is_unwatched: true })
+    Ok(Launched { spawned: None })
 }
 
 /// Gives the contract to a worker that has not got it at its start.

@@ -116,14 +116,14 @@ pub fn create(place: &mut Place, desktop: &Desktop, request: &Request<'_>) -> Re
     let launched = launch::launch(place, request, &mut worker, prepared)?;
     record::active(place, request, &mut worker)?;
 
-    let mut trust_accepted = launched.trust_accepted;
+    let mut trust_accepted = launched.trust_accepted();
     let mut startup = None;
     if let Some(seconds) = request.wait_ready {
         let seen = watch::until_ready(place, request, seconds, trust_accepted)?;
         trust_accepted = seen.trust_accepted;
         record::startup(place, request, &mut worker, &seen)?;
         startup = Some(seen);
-    } else if request.accept_trust && launched.is_unwatched {
+    } else if request.accept_trust && launched.is_unwatched() {
         trust_accepted = watch::accept_trust_once(place, request)?;
     }
     let contract = launch::tell(place, request, &launched, &worker)?;

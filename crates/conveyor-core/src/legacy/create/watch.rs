@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conveyor_agents::screen::{self, StartupState};
+use conveyor_agents::screen::{self, Screen, StartupState};
 use conveyor_agents::tmux::{Extent, Target, TmuxError};
 use conveyor_model::WorkerStatus;
 use serde::Serialize;
@@ -58,7 +58,7 @@ fn look(place: &Place, name: &str) -> Result<Seen> {
         Err(error) => return Err(error.into()),
     };
     // Only the screen itself tells what is the case now.
-    let visible = trust::visible(&look);
+    let visible = Screen::parse(look.visible()).text();
     let found = screen::startup(&visible);
     Ok(Seen::Screen {
         state: found.state,
