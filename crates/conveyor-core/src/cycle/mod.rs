@@ -26,7 +26,7 @@ use crate::{Cx, Error, Result, reference, terminal};
 
 use context::ManagerContext;
 use pane::{Looking, PaneSignal};
-use spans::{Phase, Phases, Start};
+use spans::{Phase, Phases};
 
 /// What to observe.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +100,12 @@ struct Subject {
     busy_wait_seconds: i64,
 }
 
+impl Subject {
+    fn has_terminal_of(&self, other: &Self) -> bool {
+        self.worker.tmux() == other.worker.tmux() && self.tmux == other.tmux
+    }
+}
+
 /// The newest step of the worker's turns.
 #[derive(Clone)]
 struct Inferred {
@@ -115,13 +121,16 @@ struct Inferred {
 /// that cannot be read, missing acknowledgements, a failing ledger: recorded with the cycle.
 pub fn cycle(cx: &mut Cx, request: &Request<'_>, progress: Progress<'_>) -> Result<Value> {
     let ours = cx.tmux.clone();
-    let (subject, start) = cx.db.read(|tx| {
-        let start = Start::now(tx)?;
-        Ok::<_, Error>((subject(tx, request, &ours)?, start))
-    })?;
+    let first = cx.db.read(|tx| subject(tx, request, &ours))?;
     // The terminal is looked at while the beginning is written.
-    let looking = Looking::begin(&subject.worker, &subject.tmux);
-    let mut phases = cx.db.write(|tx| Phases::begin(tx, &subject, &start))?;
+    let looking = Looking::begin(&first.worker, &first.tmux);
+    // Another process may have ended the binding or moved the worker meanwhile.
+    let (subject, mut phases) = cx.db.write(|tx| {
+        let subject = subject(tx, request, &ours)?;
+        let phases = Phases::begin(tx, &subject)?;
+        Ok::<_, Error>((subject, phases))
+    })?;
+    let looking = looking.filter(|_| subject.has_terminal_of(&first));
     match observe(cx, &subject, &mut phases, looking, progress) {
         Ok(Ok(report)) => Ok(report),
         Ok(Err(recorded)) => Err(recorded),

@@ -59,30 +59,12 @@ struct Ended {
     attributes: Value,
 }
 
-/// When a cycle began.
-pub(super) struct Start {
-    at: String,
-    begun: Instant,
-}
-
-impl Start {
-    /// By the ledger's clock.
-    pub(super) fn now(tx: &mut Tx<'_>) -> Result<Self> {
-        Ok(Self { at: tx.now()?.to_ms_text(), begun: Instant::now() })
-    }
-}
-
 impl Phases {
     /// Records that a cycle began, and with it the end of its first phase.
-    pub(super) fn begin(tx: &mut Tx<'_>, subject: &Subject, start: &Start) -> Result<Self> {
+    pub(super) fn begin(tx: &mut Tx<'_>, subject: &Subject) -> Result<Self> {
+        let (started_at, begun) = (tx.now()?.to_ms_text(), Instant::now());
         let cycle_id = cycles::begin(tx, &subject.task.id, &subject.started_at.to_s_text())?;
-        let mut phases = Self {
-            cycle_id,
-            current: Phase::StartCycle,
-            started_at: start.at.clone(),
-            begun: start.begun,
-            ended: Vec::new(),
-        };
+        let mut phases = Self { cycle_id, current: Phase::StartCycle, started_at, begun, ended: Vec::new() };
         let parties = json!({
             "binding_id": subject.binding_id,
             "manager_session": subject.manager.name,
