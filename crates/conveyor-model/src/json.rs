@@ -1,6 +1,7 @@
 //! The ledger's JSON conventions: sorted keys, compact text in columns, whole numbers without a
 //! fraction.
 
+use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
 /// A number as JSON: whole values print without fraction or exponent (`5`, not `5.0`).
@@ -33,6 +34,39 @@ pub fn normalise_numbers(value: &mut Value) {
 #[must_use]
 pub fn compact(value: &Value) -> String {
     value.to_string()
+}
+
+/// The text of a large record as [`compact`] would give it of its value, without building that value.
+///
+/// Nothing is sorted or rewritten on the way: the record declares its fields in the order of the
+/// alphabet and holds no numbers with a fraction of nothing. Debug builds check that.
+///
+/// # Errors
+/// A record that JSON cannot express.
+pub fn compact_record(record: &impl Serialize) -> serde_json::Result<String> {
+    let text = serde_json::to_string(record)?;
+    debug_assert_eq!(conventional(&text).as_ref().map(Value::to_string).ok(), Some(text.clone()));
+    Ok(text)
+}
+
+/// As [`compact_record`], indented by two spaces: as it is printed.
+///
+/// # Errors
+/// A record that JSON cannot express.
+pub fn pretty_record(record: &impl Serialize) -> serde_json::Result<String> {
+    let text = serde_json::to_string_pretty(record)?;
+    debug_assert_eq!(
+        conventional(&text).and_then(|tree| serde_json::to_string_pretty(&tree)).ok(),
+        Some(text.clone())
+    );
+    Ok(text)
+}
+
+/// What a text says, with sorted keys and numbers as they are to be.
+fn conventional(text: &str) -> serde_json::Result<Value> {
+    let mut value = serde_json::from_str(text)?;
+    normalise_numbers(&mut value);
+    Ok(value)
 }
 
 /// Reads a stored object; anything else (older writers, damage) reads as an empty object.
@@ -84,6 +118,31 @@ mod tests {
         let mut nested = serde_json::json!({"a": [1.0, {"b": 2.5}]});
         normalise_numbers(&mut nested);
         assert_eq!(compact(&nested), r#"{"a":[1,{"b":2.5}]}"#);
+    }
+
+    #[test]
+    fn records_are_written_as_their_values_are() {
+        #[derive(Serialize)]
+        struct Sorted {
+            a: Option<u8>,
+            b: Value,
+        }
+        let record = Sorted { a: None, b: serde_json::json!({"z": [], "c": {}, "d": 0.5}) };
+        let value = serde_json::to_value(&record).unwrap();
+        assert_eq!(compact_record(&record).unwrap(), compact(&value));
+        assert_eq!(pretty_record(&record).unwrap(), serde_json::to_string_pretty(&value).unwrap());
+    }
+
+    #[test]
+    #[should_panic(expected = "left == right")]
+    #[cfg(debug_assertions)]
+    fn fields_out_of_order_are_found_by_tests() {
+        #[derive(Serialize)]
+        struct Unsorted {
+            b: u8,
+            a: u8,
+        }
+        let _ = compact_record(&Unsorted { b: 1, a: 2 });
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub fn exists(tx: &mut Tx<'_>, id: i64) -> Result<bool, StoreError> {
     Ok(found.is_some())
 }
 
-/// Ends a cycle with what it found, and the reason if it failed.
+/// Ends a cycle with what it found, as JSON text, and the reason if it failed.
 ///
 /// # Errors
 /// A failing statement.
@@ -54,13 +54,13 @@ pub fn end(
     tx: &mut Tx<'_>,
     id: i64,
     state: CycleState,
-    status: &Value,
+    status: &str,
     error: Option<&str>,
 ) -> Result<(), StoreError> {
     let now = tx.now()?.to_ms_text();
     tx.execute(
         "update manager_cycles set state = $2, completed_at = $3, status_json = $4, error = $5 where id = $1",
-        params![id, state.as_str(), now, json::compact(status), error],
+        params![id, state.as_str(), now, status, error],
     )?;
     Ok(())
 }

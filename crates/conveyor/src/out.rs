@@ -26,16 +26,19 @@ impl<'h> Out<'h> {
     /// # Errors
     /// A reader that went away.
     pub fn json(&mut self, reply: &impl Serialize) -> Result<(), Failure> {
-        self.value(serde_json::to_value(reply).map_err(failed)?)
+        let mut value = serde_json::to_value(reply).map_err(failed)?;
+        json::normalise_numbers(&mut value);
+        let text = serde_json::to_string_pretty(&value).map_err(failed)?;
+        writeln!(self.writer, "{text}")?;
+        Ok(self.writer.flush()?)
     }
 
-    /// As [`Self::json`], of a value that exists already: large replies are not copied once more.
+    /// As [`Self::json`], of a large reply whose fields are in order already.
     ///
     /// # Errors
     /// A reader that went away.
-    pub fn value(&mut self, mut reply: serde_json::Value) -> Result<(), Failure> {
-        json::normalise_numbers(&mut reply);
-        let text = serde_json::to_string_pretty(&reply).map_err(failed)?;
+    pub fn json_record(&mut self, reply: &impl Serialize) -> Result<(), Failure> {
+        let text = json::pretty_record(reply).map_err(failed)?;
         writeln!(self.writer, "{text}")?;
         Ok(self.writer.flush()?)
     }

@@ -9,7 +9,8 @@ use conveyor_store::criteria::{self, Criterion};
 use conveyor_store::handoffs::{self, Handoff};
 use conveyor_store::manager_configs::{self, ManagerConfig};
 use conveyor_store::{Tx, bindings, codex_events};
-use serde::Serialize;
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::criteria::Summary;
@@ -27,16 +28,11 @@ pub(super) struct ManagerContext {
     pub worker_receipt: Option<Receipt>,
 }
 
-/// The criteria of a task by state; `open` are the accepted and the proposed ones.
-#[derive(Clone, Debug, Serialize)]
+/// The criteria of a task, shown by state: there can be many, and `open` ones are shown twice.
+#[derive(Clone, Debug)]
 pub(super) struct Criteria {
-    pub accepted: Vec<Criterion>,
-    pub deferred: Vec<Criterion>,
-    pub open: Vec<Criterion>,
-    pub proposed: Vec<Criterion>,
-    pub rejected: Vec<Criterion>,
-    pub satisfied: Vec<Criterion>,
-    pub summary: Summary,
+    all: Vec<Criterion>,
+    summary: Summary,
 }
 
 /// Advice on asking the worker for criteria; nothing is sent or changed by it.
@@ -75,7 +71,7 @@ impl ManagerContext {
         let name = reference::name_of_task(tx, task)?;
         Ok(Self {
             criteria_negotiation: Negotiation::about(task, &name, &criteria, ledger),
-            acceptance_criteria: Criteria::sorted(&criteria),
+            acceptance_criteria: Criteria::new(criteria),
             manager_ack: acknowledgements::latest(tx, &task.id, Role::Manager)?,
             manager_config: manager_configs::of_task(tx, &task.id)?,
             worker_ack: acknowledgements::latest(tx, &task.id, Role::Worker)?,
@@ -112,7 +108,7 @@ impl ManagerContext {
 
     pub(super) fn attributes(&self, consumed: u64) -> Value {
         json!({
-            "accepted_criteria": self.acceptance_criteria.accepted.len(),
+            "accepted_criteria": self.acceptance_criteria.summary.accepted,
             "consumed_dispatch_notifications": consumed,
             "manager_ack_present": self.manager_ack.is_some(),
             "manager_config_present": self.manager_config.is_some(),
@@ -125,19 +121,37 @@ impl ManagerContext {
 }
 
 impl Criteria {
-    fn sorted(criteria: &[Criterion]) -> Self {
-        let of = |states: &[&str]| -> Vec<Criterion> {
-            criteria.iter().filter(|criterion| states.contains(&criterion.status.as_str())).cloned().collect()
-        };
-        Self {
-            accepted: of(&["accepted"]),
-            deferred: of(&["deferred"]),
-            open: of(&["accepted", "proposed"]),
-            proposed: of(&["proposed"]),
-            rejected: of(&["rejected"]),
-            satisfied: of(&["satisfied"]),
-            summary: Summary::of(criteria),
-        }
+    fn new(all: Vec<Criterion>) -> Self {
+        Self { summary: Summary::of(&all), all }
+    }
+}
+
+impl Serialize for Criteria {
+    /// A list for each state, and one of those that are `open`: accepted or proposed.
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let of = |states| InStates { all: &self.all, states };
+        let mut lists = serializer.serialize_struct("Criteria", 7)?;
+        lists.serialize_field("accepted", &of(&["accepted"]))?;
+        lists.serialize_field("deferred", &of(&["deferred"]))?;
+        lists.serialize_field("open", &of(&["accepted", "proposed"]))?;
+        lists.serialize_field("proposed", &of(&["proposed"]))?;
+        lists.serialize_field("rejected", &of(&["rejected"]))?;
+        lists.serialize_field("satisfied", &of(&["satisfied"]))?;
+        lists.serialize_field("summary", &self.summary)?;
+        lists.end()
+    }
+}
+
+/// Those of some criteria that are in one of the given states.
+struct InStates<'a> {
+    all: &'a [Criterion],
+    states: &'static [&'static str],
+}
+
+impl Serialize for InStates<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let is_in = |criterion: &&Criterion| self.states.contains(&criterion.status.as_str());
+        serializer.collect_seq(self.all.iter().filter(is_in))
     }
 }
 

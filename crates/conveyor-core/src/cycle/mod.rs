@@ -14,6 +14,7 @@ use conveyor_agents::processes;
 use conveyor_agents::rollout::turn_event;
 use conveyor_agents::tmux::Tmux;
 use conveyor_model::Timestamp;
+use conveyor_model::json::compact_record;
 use conveyor_model::records::{Session, Task};
 use conveyor_store::cycles::{self, CycleState};
 use conveyor_store::runs::{self, ActiveRun};
@@ -22,7 +23,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::ingest::{self, Ingested, Progress};
-use crate::{Cx, Error, Result, reference, terminal};
+use crate::{Cx, Error, Result, fault, reference, terminal};
 
 use context::ManagerContext;
 use pane::{Looking, PaneSignal};
@@ -37,11 +38,17 @@ pub struct Request<'a> {
     pub busy_wait_seconds: i64,
 }
 
-/// What an observation found, as it is stored with the cycle.
+/// What an observation found: stored with the cycle, and given with its number and times.
 #[derive(Clone, Debug, Serialize)]
-struct Report {
+pub struct Report {
     binding_id: String,
     consumed_dispatch_notifications: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cycle_completed_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cycle_id: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cycle_started_at: Option<String>,
     ingest: Ingest,
     kind: &'static str,
     last_event_subtype: Option<String>,
@@ -119,20 +126,25 @@ struct Inferred {
 /// # Errors
 /// An unknown task, or one without a live binding of sessions: nothing is recorded then. A rollout
 /// that cannot be read, missing acknowledgements, a failing ledger: recorded with the cycle.
-pub fn cycle(cx: &mut Cx, request: &Request<'_>, progress: Progress<'_>) -> Result<Value> {
+pub fn cycle(cx: &mut Cx, request: &Request<'_>, progress: Progress<'_>) -> Result<Report> {
     let ours = cx.tmux.clone();
     let first = cx.db.read(|tx| subject(tx, request, &ours))?;
     // The terminal is looked at while the beginning is written.
     let looking = Looking::begin(&first.worker, &first.tmux);
+    fault::point("cycle.looked");
     // Another process may have ended the binding or moved the worker meanwhile.
     let (subject, mut phases) = cx.db.write(|tx| {
         let subject = subject(tx, request, &ours)?;
         let phases = Phases::begin(tx, &subject)?;
         Ok::<_, Error>((subject, phases))
     })?;
+    fault::point("cycle.begun");
     let looking = looking.filter(|_| subject.has_terminal_of(&first));
     match observe(cx, &subject, &mut phases, looking, progress) {
-        Ok(Ok(report)) => Ok(report),
+        Ok(Ok(report)) => {
+            fault::point("cycle.concluded");
+            Ok(report)
+        }
         Ok(Err(recorded)) => Err(recorded),
         Err(error) => {
             // The cause is what the user must hear of, also if it cannot be recorded.
@@ -172,7 +184,7 @@ fn observe(
     phases: &mut Phases,
     looking: Option<Looking>,
     progress: Progress<'_>,
-) -> Result<Result<Value>> {
+) -> Result<Result<Report>> {
     phases.enter(Phase::IngestRollout);
     let (ingested, still) = ingest::ingest_what_is_new(cx, &subject.worker.name, progress)?;
     let waiting = Instant::now();
@@ -196,6 +208,7 @@ fn observe(
     let signal = pane::judge(looked, subject, &inferred, ingested.new_events);
     let seen = Seen { ingested: &ingested, inferred: &inferred, signal: &signal, ledger: &ledger };
     let mut loaded = Some(loaded);
+    fault::point("cycle.loaded");
     cx.db.write(|tx| {
         let mut phases = phases.clone();
         if let Some(still) = &still {
@@ -280,7 +293,7 @@ fn conclude(
     phases: &mut Phases,
     seen: &Seen<'_>,
     loaded: Option<Loaded>,
-) -> Result<Value> {
+) -> Result<Report> {
     let Loaded { context, took } = match loaded {
         Some(loaded) => loaded,
         None => Loaded::load(tx, subject, seen.ledger)?,
@@ -291,8 +304,8 @@ fn conclude(
     let consumed = inbox::consume_for_cycle(tx, &subject.manager.id, &subject.binding_id, phases.cycle_id)?;
     phases.end(tx, subject, &context.attributes(consumed))?;
     phases.enter(Phase::PersistCycleRow);
-    let report = assemble(tx, subject, seen, context, consumed)?;
-    let mut status = serde_json::to_value(&report).map_err(|error| Error::Output(error.into()))?;
+    let mut report = assemble(tx, subject, seen, context, consumed)?;
+    let status = compact_record(&report).map_err(|error| Error::Output(error.into()))?;
     cycles::end(tx, phases.cycle_id, CycleState::Succeeded, &status, None)?;
     let attributes = json!({
         "manager_alive": report.manager_alive,
@@ -302,10 +315,10 @@ fn conclude(
     });
     phases.end(tx, subject, &attributes)?;
     spans::succeeded(tx, subject, phases.cycle_id, &report)?;
-    status["cycle_id"] = phases.cycle_id.into();
-    status["cycle_started_at"] = subject.started_at.to_s_text().into();
-    status["cycle_completed_at"] = tx.now()?.to_ms_text().into();
-    Ok(status)
+    report.cycle_id = Some(phases.cycle_id);
+    report.cycle_started_at = Some(subject.started_at.to_s_text());
+    report.cycle_completed_at = Some(tx.now()?.to_ms_text());
+    Ok(report)
 }
 
 fn assemble(
@@ -320,6 +333,9 @@ fn assemble(
     Ok(Report {
         binding_id: subject.binding_id.clone(),
         consumed_dispatch_notifications: consumed,
+        cycle_completed_at: None,
+        cycle_id: None,
+        cycle_started_at: None,
         ingest: Ingest {
             new_events: seen.ingested.new_events,
             new_offset: seen.ingested.new_offset,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use conveyor_model::json::compact;
 use conveyor_model::{Actor, Severity};
 use conveyor_store::Tx;
 use conveyor_store::cycles::{self, CycleState, Span};
@@ -191,7 +192,7 @@ impl Phases {
             "task": subject.given,
             "worker_session": subject.worker.name,
         });
-        cycles::end(tx, id, CycleState::Failed, &status, Some(&text))?;
+        cycles::end(tx, id, CycleState::Failed, &compact(&status), Some(&text))?;
         let attributes = json!({ "error": text, "failure_phase": "cycle" });
         let whole = self.span(subject, "cycle_failed", "failed", attributes, Some(error_type));
         cycles::insert_span(tx, &whole)?;

@@ -5,8 +5,8 @@ use std::os::unix::process::ExitStatusExt as _;
 
 use conveyor_testkit::checker::key;
 
-use crate::typed;
 use crate::world::{Direction, World, enqueue_arguments};
+use crate::{observed, typed};
 
 /// What the dying process was doing.
 enum Dying {
@@ -77,7 +77,8 @@ fn every_fault_point_is_in_the_list() {
         let is_listed = |(listed, _): &(&str, Dying)| listed.split(':').next() == Some(&point);
         // Starting agents takes a real Codex; its tests name their points themselves.
         let with_codex = WITH_CODEX.contains(&format!("\"{point}\""));
-        let somewhere = POINTS.iter().any(is_listed) || typed::dies_at(&point) || with_codex;
+        let somewhere =
+            POINTS.iter().any(is_listed) || typed::dies_at(&point) || observed::dies_at(&point) || with_codex;
         assert!(somewhere, "no process dies at {point}");
     }
 }

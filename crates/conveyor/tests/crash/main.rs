@@ -22,6 +22,7 @@ mod contention;
 #[cfg(feature = "fault-points")]
 mod fault_points;
 mod freezing;
+mod observed;
 mod process;
 mod random_kills;
 mod server_restarts;

@@ -256,6 +256,38 @@ fn a_dialog_on_the_terminal_is_notable_at_once() {
     });
 }
 
+#[cfg(feature = "fault-points")]
+#[test]
+fn a_cycle_whose_binding_ends_before_it_begins_records_nothing() {
+    on_both_engines(|world| {
+        finished_turn(world);
+        let cycle = || world.run(&["cycle", "demo"]);
+        let ends = || world.json(&["finish-task", "demo", "--reason", "done"]);
+        let (ran, _) = world.meanwhile("cycle.looked", cycle, ends);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+        assert!(ran.stderr.contains("demo") && ran.stderr.lines().count() == 1, "{}", ran.stderr);
+        assert_eq!(world.scalar("select count(*) from manager_cycles"), "0");
+    });
+}
+
+#[cfg(feature = "fault-points")]
+#[test]
+fn a_worker_that_moves_meanwhile_is_looked_at_where_it_is() {
+    on_both_engines(|world| {
+        finished_turn(world);
+        panes::put_into(world, "demo-worker", "codex-before");
+        panes::show(world, "codex-before", &panes::recorded("04-approval.txt"));
+        panes::show(world, "codex-after", &panes::recorded("02-idle-new.txt"));
+        let cycle = || world.json(&["cycle", "demo"]);
+        let moves = || panes::put_into(world, "demo-worker", "codex-after");
+        let (report, ()) = world.meanwhile("cycle.looked", cycle, moves);
+        assert_eq!(
+            (&report["pane_signal"]["captured"], &report["notable_pane_pattern"]),
+            (&json!(true), &json!(null))
+        );
+    });
+}
+
 #[test]
 fn a_quiet_terminal_is_captured_without_a_finding() {
     on_both_engines(|world| {

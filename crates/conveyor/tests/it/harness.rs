@@ -318,6 +318,36 @@ impl World {
         text.replace(&shown, "[LEDGER]").replace(&self.dir().display().to_string(), "[DIR]")
     }
 
+    /// Does something while what `acts` stands still where it passes a fault point first. Gives what
+    /// both gave.
+    #[cfg(feature = "fault-points")]
+    pub fn meanwhile<T: Send, U>(
+        &self,
+        point: &'static str,
+        acts: impl FnOnce() -> T + Send,
+        other: impl FnOnce() -> U,
+    ) -> (T, U) {
+        use std::sync::mpsc::channel;
+        std::thread::scope(|scope| {
+            let (passes, passed) = channel::<()>();
+            let (lets, go_on) = channel::<()>();
+            let acting = scope.spawn(move || {
+                let mut first = true;
+                conveyor_core::fault::on_point(move |name| {
+                    if name == point && std::mem::take(&mut first) {
+                        passes.send(()).unwrap();
+                        go_on.recv().unwrap();
+                    }
+                });
+                acts()
+            });
+            passed.recv().expect("the point is passed");
+            let others = other();
+            lets.send(()).unwrap();
+            (acting.join().unwrap(), others)
+        })
+    }
+
     /// Moves the clock.
     pub fn advance(&self, millis: u64) {
         self.clock.advance(std::time::Duration::from_millis(millis));

@@ -461,28 +461,16 @@ fn without_the_guard_it_types_as_0_1_10_did() {
 fn overtaken_at(world: &World, point: &'static str) -> Vec<Value> {
     let aged = "update deliveries set lease_expires_at = '2020-01-01T00:00:00Z'; \
                 update commands set claim_expires_at = '2020-01-01T00:00:00Z' where state = 'attempted'";
-    let others = std::sync::Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        let (asks, asked) = std::sync::mpsc::channel::<()>();
-        let (answers, answered) = std::sync::mpsc::channel::<()>();
-        let dispatcher = scope.spawn(move || {
-            conveyor_core::fault::on_point(move |passed| {
-                if passed == point {
-                    asks.send(()).unwrap();
-                    answered.recv().unwrap();
-                }
-            });
-            let said = once(world, &[]);
-            conveyor_core::fault::on_point(|_| {});
-            said
-        });
-        asked.recv().unwrap();
-        world.sql(aged);
-        others.lock().unwrap().extend(once(world, &["--dispatcher-id", "other"]));
-        answers.send(()).unwrap();
-        assert_eq!(dispatcher.join().unwrap(), Vec::<Value>::new(), "what came too late says nothing");
-    });
-    others.into_inner().unwrap()
+    let (said, others) = world.meanwhile(
+        point,
+        || once(world, &[]),
+        || {
+            world.sql(aged);
+            once(world, &["--dispatcher-id", "other"])
+        },
+    );
+    assert_eq!(said, Vec::<Value>::new(), "what came too late says nothing");
+    others
 }
 
 #[cfg(feature = "fault-points")]

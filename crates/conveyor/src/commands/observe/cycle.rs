@@ -45,6 +45,6 @@ Example:
         let mut bar = Bar::new(app.host.stderr_is_terminal);
         let report = cycle::cycle(&mut cx, &request, &mut |read, size| bar.show(read, size));
         bar.clear();
-        app.out().value(report?)
+        app.out().json_record(&report?)
     }
 }
