@@ -162,22 +162,27 @@ pub fn workers_ever(tx: &mut Tx<'_>, task_id: &str) -> Result<Vec<PastWorker>, S
     Ok(workers)
 }
 
-/// The rollouts of every session that a task has or ever had, on either side.
+/// The rollouts of every session that a task has or ever had, on either side, with those that such a
+/// session had before.
 ///
 /// # Errors
 /// A failing statement.
 pub fn rollouts_ever(tx: &mut Tx<'_>, task_id: &str) -> Result<Vec<String>, StoreError> {
     let mut rollouts = Vec::new();
-    // One query per side: each joins by the primary key of sessions.
-    for column in ["worker_session_id", "manager_session_id"] {
-        rollouts.extend(tx.all(
-            &format!(
-                "select s.codex_session_path from bindings b join sessions s on s.id = b.{column} \
-                 where b.task_id = $1 and s.codex_session_path is not null"
-            ),
-            params![task_id],
-            |row| row.text(0),
-        )?);
+    // One query per side and table: each joins by an index.
+    for side in ["worker_session_id", "manager_session_id"] {
+        for (path, table, session) in
+            [("codex_session_path", "sessions", "id"), ("path", "conveyor_former_rollouts", "session_id")]
+        {
+            rollouts.extend(tx.all(
+                &format!(
+                    "select r.{path} from bindings b join {table} r on r.{session} = b.{side} \
+                     where b.task_id = $1 and r.{path} is not null"
+                ),
+                params![task_id],
+                |row| row.text(0),
+            )?);
+        }
     }
     Ok(rollouts)
 }

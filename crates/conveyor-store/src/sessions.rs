@@ -80,11 +80,39 @@ pub fn set_gone_in_seconds(tx: &mut Tx<'_>, id: &str) -> Result<(), StoreError> 
 /// # Errors
 /// A failing statement.
 pub fn set_thread(tx: &mut Tx<'_>, id: &str, thread_id: &str, rollout: &str) -> Result<(), StoreError> {
+    keep_former_rollout(tx, Known::Id(id), rollout)?;
     tx.execute(
         "update sessions set codex_session_id = $2, codex_session_path = $3, codex_app_thread_id = \
          case when codex_app_thread_id is null then null else $2 end, last_ingest_offset = null, \
          rollout_device = null, rollout_inode = null, rollout_digest = null where id = $1",
         params![id, thread_id, rollout],
+    )?;
+    Ok(())
+}
+
+/// By what a session is known.
+enum Known<'a> {
+    Id(&'a str),
+    Name(&'a str, Role),
+}
+
+/// Notes the rollout that a session has, if it is about to get another one: what is in it concerns
+/// the session's tasks as before.
+fn keep_former_rollout(tx: &mut Tx<'_>, known: Known<'_>, next: &str) -> Result<(), StoreError> {
+    let now = tx.now()?.to_ms_text();
+    let (condition, values) = match known {
+        Known::Id(id) => ("id = $3", params![now, next, id].to_vec()),
+        Known::Name(name, role) => {
+            ("name = $3 and role = $4", params![now, next, name, role.as_str()].to_vec())
+        }
+    };
+    tx.execute(
+        &format!(
+            "insert into conveyor_former_rollouts (session_id, path, left_at) \
+             select id, codex_session_path, $1 from sessions where codex_session_path <> $2 and {condition} \
+             on conflict do nothing"
+        ),
+        &values,
     )?;
     Ok(())
 }
@@ -118,6 +146,7 @@ pub struct Registration<'a> {
 /// # Errors
 /// A failing statement.
 pub fn register(tx: &mut Tx<'_>, new: &Registration<'_>) -> Result<Option<Session>, StoreError> {
+    keep_former_rollout(tx, Known::Name(new.name, new.role), new.codex_session_path)?;
     let now = tx.now()?.to_ms_text();
     // One statement, so that processes that register one name at the same moment get one row.
     tx.first(

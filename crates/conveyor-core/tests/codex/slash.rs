@@ -52,6 +52,11 @@ fn a_cleared_worker_is_followed_to_its_new_thread() {
     let now = stage.text("select codex_session_id from sessions where name = 'w'");
     assert_ne!(now, stage.thread_id);
     assert_ne!(stage.text("select codex_session_path from sessions where name = 'w'"), before);
+    assert_eq!(
+        stage.text("select path from conveyor_former_rollouts"),
+        before,
+        "what it left is still known"
+    );
     let event = stage.text("select payload_json from events where type = 'session_thread_changed'");
     assert!(event.contains(&stage.thread_id) && event.contains(&now), "{event}");
     let endpoint = "select incarnation from session_endpoints where adapter = 'codex' and state = 'active'";

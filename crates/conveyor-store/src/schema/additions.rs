@@ -49,6 +49,12 @@ static ENDPOINTS: Table = Table {
     ],
 };
 
+/// The rollouts that sessions had before the ones that they have now.
+static FORMER_ROLLOUTS: Table = Table {
+    name: "conveyor_former_rollouts",
+    columns: &[serial(), text("session_id").refs("sessions"), text("path"), text("left_at")],
+};
+
 /// What each session was last found to be doing.
 static STATES: Table = Table {
     name: "session_states",
@@ -184,6 +190,10 @@ pub(crate) static ADDITIONS: &[Addition] = &[
             .only("state = 'active'"),
     ),
     Addition::Table(&STATES),
+    Addition::Table(&FORMER_ROLLOUTS),
+    Addition::Index(
+        index("conveyor_former_rollouts_once", "conveyor_former_rollouts", "session_id, path").unique(),
+    ),
     Addition::Table(&DELIVERIES),
     Addition::Index(index("conveyor_deliveries_check", "deliveries", "stage, next_check_at")),
     Addition::Index(index("conveyor_deliveries_session", "deliveries", "session_id, created_at, id")),

@@ -204,6 +204,7 @@ impl Victim {
             ("project/state/secret", "secret of the state root"),
             ("rollouts/worker.jsonl", "secret of the worker"),
             ("rollouts/manager.jsonl", "secret of the manager"),
+            ("rollouts/former.jsonl", "secret of the worker before it was cleared"),
         ] {
             fs::write(place.path().join(file), text).unwrap();
         }
@@ -254,13 +255,16 @@ impl Victim {
         // The binding has ended: sessions of the past are denied, too.
         database
             .execute_batch(&format!(
-                "{} {} insert into bindings (id, task_id, worker_session_id, manager_session_id, state, created_at) \
+                "{} {} insert into conveyor_former_rollouts (session_id, path, left_at) \
+                 values ('worker', '{}', '2026-01-01T00:00:00Z'); \
+                 insert into bindings (id, task_id, worker_session_id, manager_session_id, state, created_at) \
                  values ('b', '{task}', 'worker', 'manager', 'ended', '2026-01-01T00:00:00Z'); \
                  insert into manager_configs (task_id, supervision_mode, guidelines_json, acceptance_criteria_json, \
                  reference_paths_json, permissions_json, created_at, updated_at) values ('{task}', 'guided', '[]', \
                  '[]', '[]', '{{\"context\":[\"spawn_reviewer\"]}}', '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z');",
                 session("worker"),
-                session("manager")
+                session("manager"),
+                self.place.path().join("rollouts/former.jsonl").display()
             ))
             .unwrap();
         for role in ["worker", "manager"] {
@@ -302,6 +306,7 @@ impl Victim {
             ("ledger-shm", "project/ledger.db-shm"),
             ("rollout of the worker", "rollouts/worker.jsonl"),
             ("rollout of the manager", "rollouts/manager.jsonl"),
+            ("rollout that the worker has left", "rollouts/former.jsonl"),
             ("file of the state root", "project/state/secret"),
         ];
         let mut files = files.map(|(name, path)| (name.to_owned(), file(path))).to_vec();

@@ -22,6 +22,7 @@ mod contention;
 #[cfg(feature = "fault-points")]
 mod fault_points;
 mod freezing;
+#[cfg(feature = "fault-points")]
 mod observed;
 mod process;
 mod random_kills;

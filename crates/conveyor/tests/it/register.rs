@@ -76,6 +76,14 @@ fn registering_again_keeps_who_it_is_and_forgets_what_was_read() {
         for forgotten in ["last_ingest_offset", "rollout_device", "rollout_inode", "rollout_digest"] {
             assert_eq!(world.scalar(&format!("select {forgotten} from sessions")), "null", "{forgotten}");
         }
+        // The one that it had is known, once, however often it changes to and fro.
+        let former = "select path from conveyor_former_rollouts order by id";
+        assert_eq!(world.column(former), [first]);
+        world.json(&[&worker[..], &["--codex-session", second.to_str().unwrap()]].concat());
+        assert_eq!(world.column(former), [first]);
+        world.json(&[&worker[..], &["--codex-session", first]].concat());
+        world.json(&[&worker[..], &["--codex-session", second.to_str().unwrap()]].concat());
+        assert_eq!(world.column(former), [first, second.to_str().unwrap()]);
     });
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::continuation::{propose, with_contract};
 use crate::harness::{Ran, World, on_both_engines, on_sqlite};
+use crate::rollouts::meta;
 
 const GOOD: &str = "echo '{\"agreement\":\"match\",\"verdict\":\"proceed\",\"rationale\":\"fine\"}'";
 
@@ -89,6 +90,26 @@ fn a_dry_run_prints_the_context() {
         assert!(preview["context"]["diff"]["error"].take().is_string());
         insta::assert_snapshot!("reviewer_dry_run", serde_json::to_string_pretty(&preview).unwrap());
         assert_eq!(world.dump(), before);
+    });
+}
+
+#[test]
+fn a_rollout_that_a_worker_has_left_is_denied_too() {
+    on_both_engines(|world| {
+        ready(world);
+        let [first, second] = ["first", "second"].map(|name| {
+            let file = world.dir().join(format!("{name}.jsonl"));
+            std::fs::write(&file, meta(name)).unwrap();
+            file.display().to_string()
+        });
+        let read =
+            format!("cat {first} && exit 7; cat {second} && exit 8; cat reviewer.sh && exit 9; exit 3");
+        for rollout in [&first, &second] {
+            let register =
+                ["register-worker", "--name", "demo-worker", "--pid", "1", "--codex-session", rollout];
+            world.json(&register);
+        }
+        assert_eq!(reviewed(world, &read)["rationale"], "reviewer command exited 3");
     });
 }
 
