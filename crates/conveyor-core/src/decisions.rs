@@ -151,19 +151,20 @@ impl DecisionCheck {
     }
 
     fn of(found: Recorded, task: &Task, allowed_decisions: &'static [Decision], now: Timestamp) -> Self {
-        let age_ms = Timestamp::parse(&found.created_at)
-            .map(|at| now.as_millis().saturating_sub(at.as_millis()).max(0));
+        // In whole seconds, as it is shown: what shows the greatest age that is allowed is allowed.
+        let age = Timestamp::parse(&found.created_at)
+            .map(|at| now.as_millis().saturating_sub(at.as_millis()).max(0) / 1000);
         let allowed = allowed_decisions.iter().any(|allowed| allowed.as_str() == found.decision);
         let findings = [
             (found.task_id != task.id, "decision_task_mismatch"),
             (!allowed, "decision_mismatch"),
-            (age_ms.is_none(), "decision_timestamp_invalid"),
-            (age_ms.is_some_and(|age| age > MAX_AGE_SECONDS * 1000), "decision_stale"),
+            (age.is_none(), "decision_timestamp_invalid"),
+            (age.is_some_and(|age| age > MAX_AGE_SECONDS), "decision_stale"),
         ];
         let warnings: Vec<&str> =
             findings.iter().filter(|(found, _)| *found).map(|(_, warning)| *warning).collect();
         Self {
-            age_seconds: Some(age_ms.map(|age| age / 1000)),
+            age_seconds: Some(age),
             allowed_decisions,
             decision_id: Some(found.id),
             max_age_seconds: Some(MAX_AGE_SECONDS),

@@ -403,6 +403,9 @@ impl Error {
             Self::NoTmuxSession(_) => "register the session again with its --tmux-session".into(),
             Self::TerminalNotRunning { .. } => "start it again, or see `tmux list-sessions`".into(),
             Self::WorkerTaken(_) => "give each worker a tmux_session and an identity_token of its own".into(),
+            Self::Unreadable { reason, .. } if reason.kind() == std::io::ErrorKind::InvalidData => {
+                "the file must be text in UTF-8".into()
+            }
             Self::Unreadable { .. } => "check the file and its permissions".into(),
             Self::NotAnObject { .. } => "repair the file or remove it".into(),
             Self::UnknownCriterion { task, .. } => {

@@ -1,7 +1,9 @@
 //! The permission taxonomy: `category.action` names, legacy aliases, and the stored form.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 /// Categories with their actions, both sorted.
@@ -47,12 +49,52 @@ pub fn actions(category: &str) -> Option<&'static [&'static str]> {
     TAXONOMY.iter().find(|(name, _)| *name == category).map(|(_, actions)| *actions)
 }
 
-/// What is wrong with an object of overrides, in the order of its keys. None of it stops
-/// [`Permissions::override_with`]; it is passed over.
+/// The fields of an object that says which permissions to grant and to revoke, in their order: a
+/// later one may take back what an earlier one said. Of a field that stands there twice the last
+/// value holds, at the first place.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides(Vec<(String, Value)>);
+
+impl Overrides {
+    /// Adds a field, or gives it another value.
+    pub fn set(&mut self, key: &str, value: Value) {
+        match self.0.iter_mut().find(|(known, _)| known == key) {
+            Some((_, present)) => *present = value,
+            None => self.0.push((key.to_owned(), value)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Overrides {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Overrides;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Overrides, A::Error> {
+                let mut overrides = Overrides::default();
+                while let Some((key, value)) = map.next_entry::<String, Value>()? {
+                    overrides.set(&key, value);
+                }
+                Ok(overrides)
+            }
+        }
+
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// What is wrong with overrides, in their order. None of it stops [`Permissions::override_with`]; it
+/// is passed over.
 #[must_use]
-pub fn complaints(overrides: &Map<String, Value>) -> Vec<String> {
+pub fn complaints(overrides: &Overrides) -> Vec<String> {
     let mut complaints = Vec::new();
-    for (key, value) in overrides {
+    for (key, value) in &overrides.0 {
         match (actions(key), value) {
             (Some(known), Value::Array(items)) => {
                 let unknown = items.iter().filter(|item| !item.as_str().is_some_and(|a| known.contains(&a)));
@@ -103,6 +145,12 @@ impl Permissions {
         expand(name).iter().all(|permission| self.0.contains(permission))
     }
 
+    /// Those of the permissions that `name` stands for that are granted.
+    #[must_use]
+    pub fn part_of(&self, name: &str) -> Vec<String> {
+        expand(name).into_iter().filter(|permission| self.0.contains(permission)).collect()
+    }
+
     /// Grants what `name` stands for; an unknown name grants nothing. Gives whether it is known.
     pub fn grant(&mut self, name: &str) -> bool {
         let known = unknown_part(name).is_none();
@@ -114,8 +162,8 @@ impl Permissions {
 
     /// Applies overrides key by key: a category with a list is replaced by the known actions of the
     /// list; any other known key grants what it stands for if its value is truthy, else revokes it.
-    pub fn override_with(&mut self, overrides: &Map<String, Value>) {
-        for (key, value) in overrides {
+    pub fn override_with(&mut self, overrides: &Overrides) {
+        for (key, value) in &overrides.0 {
             match (actions(key), value) {
                 (Some(known), Value::Array(items)) => {
                     self.0.retain(|granted| !granted.starts_with(&format!("{key}.")));
@@ -204,9 +252,10 @@ mod tests {
     fn overrides_replace_categories_and_grant_or_revoke_names() {
         let mut set = stored(r#"{"repo":["open_pr","push_branch"],"worker_session":["clear","compact"]}"#);
         assert!(!set.grant("notify") && set.grant("communication.notify_operator"));
-        let overrides = crate::json::object(
+        let overrides: Overrides = serde_json::from_str(
             r#"{"repo":["merge_green_pr","fly",3],"worker_compact_clear":0,"context":true,"context.fetch_prs":1,"x":1}"#,
-        );
+        )
+        .unwrap();
         set.override_with(&overrides);
         assert_eq!(
             Value::Object(set.to_stored()).to_string(),
@@ -215,11 +264,24 @@ mod tests {
         assert_eq!(
             complaints(&overrides),
             [
-                "permission category \"context\" must be a list",
                 "unknown permission repo.fly",
                 "unknown permission repo.3",
+                "permission category \"context\" must be a list",
                 "unknown permission key \"x\"",
             ]
         );
+    }
+
+    #[test]
+    fn overrides_are_applied_in_their_order() {
+        let granted = |text: &str| {
+            let mut set = stored(r#"{"repo":["push_branch"]}"#);
+            set.override_with(&serde_json::from_str(text).unwrap());
+            set.of_category("repo")
+        };
+        assert_eq!(granted(r#"{"repo":[],"allow_pr":true}"#), ["open_pr"]);
+        assert!(granted(r#"{"allow_pr":true,"repo":[]}"#).is_empty());
+        assert_eq!(granted(r#"{"allow_pr":true,"repo":[],"allow_pr":1}"#), Vec::<&str>::new());
+        assert!(serde_json::from_str::<Overrides>("[]").is_err());
     }
 }

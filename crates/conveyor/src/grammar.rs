@@ -177,15 +177,24 @@ fn unknown_option(tree: &clap::Command, name: &str, long: &str) -> Failure {
     Failure::usage(format!("unknown option --{long} for `{name}`: {advice}"))
 }
 
-/// The candidate that a mistyped word most likely means.
+/// The candidate that a mistyped word most likely means: one that differs in few letters, else the
+/// only one of which it is a part.
 pub(crate) fn closest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
-    // The similarity below which a suggestion confuses more than it helps (clap uses the same).
-    const LIKELY: f64 = 0.7;
-    candidates
-        .map(|candidate| (strsim::jaro(word, candidate), candidate))
-        .filter(|(similarity, _)| *similarity > LIKELY)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
+    // The share of letters in common below which a suggestion confuses more than it helps.
+    const LIKELY: f64 = 0.6;
+    let candidates: Vec<&str> = candidates.collect();
+    let similar = candidates
+        .iter()
+        .map(|candidate| (strsim::normalized_damerau_levenshtein(word, candidate), *candidate))
+        .filter(|(similarity, _)| *similarity >= LIKELY)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let part = format!("-{word}-");
+    let mut whole = candidates.iter().filter(|candidate| format!("-{candidate}-").contains(&part));
+    match (similar, whole.next(), whole.next()) {
+        (Some((_, candidate)), ..) => Some(candidate),
+        (None, Some(only), None) => Some(only),
+        _ => None,
+    }
 }
 
 /// One line for what clap found wrong.

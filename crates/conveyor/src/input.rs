@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use conveyor_model::json;
+use conveyor_model::permissions::Overrides;
 use conveyor_model::records::Object;
 use serde_json::Value;
 
@@ -19,6 +20,16 @@ pub fn object(option: &str, text: &str) -> Result<Object, Failure> {
         Ok(other) => Err(Failure::usage(format!("{option} must be a JSON object, not {}", kind(&other)))),
         Err(error) => Err(Failure::usage(format!("{option} must be valid JSON: {error}"))),
     }
+}
+
+/// Reads the JSON object of permissions that an option was given.
+///
+/// # Errors
+/// As [`object`].
+pub fn overrides(option: &str, text: &str) -> Result<Overrides, Failure> {
+    object(option, text)?;
+    serde_json::from_str(text)
+        .map_err(|error| Failure::usage(format!("{option} must be valid JSON: {error}")))
 }
 
 /// As [`object`]; an option that was not given is an empty object.

@@ -279,6 +279,10 @@ impl Begun {
 /// Records what came of sending.
 fn conclude(tx: &mut Tx<'_>, begun: &Begun, requested: &Requested, error: Option<&Error>) -> Result<()> {
     let mut result = to_value(requested)?;
+    if let Some(refusal) = requested.send_result.as_ref().and_then(|sent| sent.forced.as_ref()) {
+        result["forced"] = true.into();
+        result["guard"] = to_value(refusal)?;
+    }
     match error {
         None => {
             begun.command.succeed(tx, &result)?;

@@ -1,6 +1,6 @@
 //! The manager configuration of a task: how it is supervised and what the manager may ask for.
 
-use conveyor_model::permissions::{self, Permissions};
+use conveyor_model::permissions::{self, Overrides, Permissions};
 use conveyor_model::records::{Object, Task};
 use conveyor_model::{Actor, EpilogueStep, NudgeMode, SupervisionMode};
 use conveyor_store::audit::{self, AuditEvent};
@@ -50,7 +50,7 @@ pub struct ConfigFlags {
     /// Permissions and aliases to grant.
     pub permits: Vec<String>,
     /// Overrides of permissions, applied last.
-    pub permissions: Option<Object>,
+    pub permissions: Option<Overrides>,
 }
 
 impl ConfigFlags {

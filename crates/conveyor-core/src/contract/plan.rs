@@ -56,7 +56,13 @@ impl Suggestion {
     fn new(task: &str, status: CriterionStatus, criterion: String, ledger: &str) -> Self {
         let source = CriterionSource::WorkerProposed;
         let rationale = (status == CriterionStatus::Deferred).then_some(FOLLOW_UP);
-        let mut command = vec!["conveyor", "criteria", task, "--add", "--criterion", &criterion];
+        let mut command = vec!["conveyor", "criteria", task, "--add"];
+        // Two dashes at its beginning would be taken for the next option.
+        let joined = criterion.starts_with("--").then(|| format!("--criterion={criterion}"));
+        match &joined {
+            Some(joined) => command.push(joined),
+            None => command.extend(["--criterion", &criterion]),
+        }
         command.extend(["--source", source.as_str(), "--status", status.as_str()]);
         if let Some(rationale) = rationale {
             command.extend(["--rationale", rationale]);

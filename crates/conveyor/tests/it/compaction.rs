@@ -147,6 +147,22 @@ fn a_worker_is_asked_in_its_terminal() {
 }
 
 #[test]
+fn force_is_recorded_with_what_it_overcame() {
+    on_both_engines(|world| {
+        permitted(world);
+        let fake = in_terminal(world);
+        fake.behave(Mode::Busy);
+        let sent = request(world, &["--prompt-only", "--message", "now", "--force"]).json();
+        assert_eq!(sent["send_result"]["forced"]["reason"], "busy");
+        assert_eq!(fake.told(), ["now"]);
+        let event =
+            world.scalar("select payload_json from events where type = 'worker_compact_request_succeeded'");
+        assert!(event.contains("\"forced\":true") && event.contains("\"verdict\":\"unsafe\""), "{event}");
+        assert!(world.telemetry().contains("\"forced\":true"));
+    });
+}
+
+#[test]
 fn a_command_has_proofs_of_its_own() {
     on_both_engines(|world| {
         permitted(world);

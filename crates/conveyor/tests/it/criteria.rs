@@ -139,7 +139,7 @@ fn refusals() {
 }
 
 const ANSWER: &str = "Here is my split.\n\n### Must-have criteria:\n1. cargo test\n   passes\n2. `it's done`\n\n\
-                      Follow-ups\n- [ ] document the flag\n- none\n";
+                      Follow-ups\n- [ ] document the flag\n- `--json`\n- -v is quiet\n- none\n";
 
 #[test]
 fn a_worker_s_answer_becomes_commands() {
@@ -173,7 +173,7 @@ fn a_worker_s_answer_becomes_commands() {
             };
             assert_eq!(added.json()["affected_criterion"]["criterion"], suggestion["criterion"]);
         }
-        assert_eq!(world.json(&["criteria", "demo", "--list"])["summary"]["deferred"], 1);
+        assert_eq!(world.json(&["criteria", "demo", "--list"])["summary"]["deferred"], 3);
         std::fs::write(world.dir().join("latin1"), b"\xe4").unwrap();
         let said = [
             world.refused(&["criteria-plan", "demo"]),

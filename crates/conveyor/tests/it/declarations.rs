@@ -208,5 +208,11 @@ fn help_shows_how_it_is_done() {
             assert_eq!(ran.code, 0);
             insta::assert_snapshot!(format!("help_{command}"), ran.stdout);
         }
+        let help = world.run_plain(&["manager-config", "--help"]).stdout;
+        for (category, actions) in conveyor_model::permissions::TAXONOMY {
+            for action in *actions {
+                assert!(help.contains(&format!("{category}.{action}")), "{category}.{action}");
+            }
+        }
     });
 }

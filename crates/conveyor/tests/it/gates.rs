@@ -45,7 +45,7 @@ fn a_decision_must_stand_behind_it() {
         said.push(kept_silently(world, &["stop-task", "demo", "--strict-decisions", "--decision-id", &wait]));
         world.advance(900_000);
         let strict = ["finish-task", "demo", "--strict-decisions", "--decision-id", &stop];
-        world.advance(1);
+        world.advance(1000);
         said.push(kept_silently(world, &strict));
         insta::assert_snapshot!("gates_decisions", said.concat());
         world.clock.set(conveyor_model::Timestamp::parse(crate::harness::START).unwrap());

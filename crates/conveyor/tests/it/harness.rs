@@ -1,8 +1,9 @@
 //! A ledger of its own per test, on SQLite and on PostgreSQL, with a clock and ids that the test
 //! controls. Commands run in process, through the same code as the program.
 
-use std::io::Write;
+use std::io::{BufRead, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use conveyor::{Environment, Host};
@@ -43,6 +44,45 @@ impl Ran {
     pub fn json(&self) -> Value {
         assert_eq!(self.code, 0, "stderr: {}", self.stderr);
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}", self.stdout))
+    }
+}
+
+fn document_of(text: &str) -> Cursor<Vec<u8>> {
+    Cursor::new(text.as_bytes().to_vec())
+}
+
+/// Standard input that comes once somebody lets it.
+struct LateDocument {
+    waits: Sender<()>,
+    go_on: Receiver<()>,
+    waited: bool,
+    document: Cursor<Vec<u8>>,
+}
+
+impl LateDocument {
+    fn wait(&mut self) {
+        if !std::mem::replace(&mut self.waited, true) {
+            self.waits.send(()).unwrap();
+            self.go_on.recv().unwrap();
+        }
+    }
+}
+
+impl Read for LateDocument {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.wait();
+        self.document.read(into)
+    }
+}
+
+impl BufRead for LateDocument {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        self.wait();
+        self.document.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.document.consume(amount);
     }
 }
 
@@ -124,15 +164,39 @@ impl World {
         let ledger = self.ledger();
         let mut all = arguments.to_vec();
         all.extend(["--path", &ledger]);
-        self.run_reading(document, self.environment(), &all)
+        self.run_reading(document_of(document), self.environment(), &all)
+    }
+
+    /// As [`Self::run_fed`]; `meanwhile` is done once the command waits for its document.
+    pub fn run_fed_late(&self, document: &str, arguments: &[&str], meanwhile: impl FnOnce()) -> Ran {
+        let ledger = self.ledger();
+        let mut all = arguments.to_vec();
+        all.extend(["--path", &ledger]);
+        let (waits, waiting) = channel();
+        let (lets, go_on) = channel();
+        std::thread::scope(|scope| {
+            let running = scope.spawn(move || {
+                let late = LateDocument { waits, go_on, waited: false, document: document_of(document) };
+                self.run_reading(late, self.environment(), &all)
+            });
+            waiting.recv().expect("the command reads standard input");
+            meanwhile();
+            lets.send(()).unwrap();
+            running.join().unwrap()
+        })
     }
 
     /// Runs a command with other environment variables, without adding `--path`.
     pub fn run_with(&self, environment: Environment, arguments: &[&str]) -> Ran {
-        self.run_reading("", environment, arguments)
+        self.run_reading(document_of(""), environment, arguments)
     }
 
-    fn run_reading(&self, document: &str, environment: Environment, arguments: &[&str]) -> Ran {
+    fn run_reading(
+        &self,
+        document: impl BufRead + 'static,
+        environment: Environment,
+        arguments: &[&str],
+    ) -> Ran {
         let (stdout, stderr) = (Buffer::default(), Buffer::default());
         let mut host = Host {
             environment,
@@ -140,7 +204,7 @@ impl World {
             parent_pid: 4711,
             clock: self.clock.clone(),
             ids: self.ids.clone(),
-            stdin: Box::new(std::io::Cursor::new(document.as_bytes().to_vec())),
+            stdin: Box::new(document),
             stdout: Box::new(stdout.clone()),
             stderr: Box::new(stderr.clone()),
             stdout_is_terminal: false,
@@ -327,7 +391,6 @@ impl World {
         acts: impl FnOnce() -> T + Send,
         other: impl FnOnce() -> U,
     ) -> (T, U) {
-        use std::sync::mpsc::channel;
         std::thread::scope(|scope| {
             let (passes, passed) = channel::<()>();
             let (lets, go_on) = channel::<()>();

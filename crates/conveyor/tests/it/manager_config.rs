@@ -182,12 +182,35 @@ fn a_person_is_asked() {
         let ran = interview(world, answers);
         insta::assert_snapshot!("interview_asked", ran.stderr);
         insta::assert_json_snapshot!("interview_saved", ran.json());
-        // Empty lines keep everything.
+        // Empty lines keep everything, also half of what a question is about.
         let again = interview(world, &"\n".repeat(14)).json();
         assert_eq!(again["revision"], 2);
         assert_eq!(again["acceptance_criteria"], json!(["all, tests pass", "no warnings"]));
         let relaxed = interview(world, &("\n".repeat(12) + "n\n")).json();
         assert_eq!((&relaxed["revision"], &relaxed["require_acks"]), (&json!(3), &json!(false)));
+        world.json(&with(&["--permissions-json", r#"{"worker_session":["compact"]}"#]));
+        let asked = interview(world, &"\n".repeat(14));
+        assert!(asked.stderr.contains("[only worker_session.compact]:"), "{}", asked.stderr);
+        assert_eq!(asked.json()["revision"], 4);
+        assert_eq!(asked.json()["permissions"]["worker_session"], json!(["compact"]));
+        // A list can be emptied.
+        let emptied = interview(world, &("\n\n\n\n-\n".to_owned() + &"\n".repeat(10))).json();
+        assert_eq!((&emptied["revision"], &emptied["acceptance_criteria"]), (&json!(5), &json!([])));
+        assert_eq!(emptied["tools"], json!(["cargo"]));
+    });
+}
+
+#[test]
+fn a_person_who_keeps_a_value_keeps_what_others_have_made_of_it() {
+    on_both_engines(|world| {
+        world.bind("demo");
+        world.json(CONFIG);
+        let granted = ["--allow-pr", "--permit", "repo.push_branch", "--require-acks", "--mode", "strict"];
+        let others = || drop(world.json(&with(&granted)));
+        let saved = world.run_fed_late(&"\n".repeat(14), &with(&["--interactive"]), others).json();
+        assert_eq!(saved["revision"], 2);
+        assert_eq!((&saved["require_acks"], &saved["supervision_mode"]), (&json!(true), &json!("strict")));
+        assert_eq!(saved["permissions"]["repo"], json!(["open_pr", "push_branch"]));
     });
 }
 
@@ -213,6 +236,12 @@ fn recipes() {
     on_sqlite(|world| {
         let text = |arguments: &[&str]| world.run_plain(&[&["manager-recipes"], arguments].concat());
         insta::assert_snapshot!("recipes_list", text(&["--list"]).stdout);
+        let elsewhere = world.dir().join("nowhere/x.db").display().to_string();
+        assert_eq!(
+            text(&["--list", "--path", &elsewhere]).stdout,
+            text(&["--list"]).stdout,
+            "accepted, not needed"
+        );
         insta::assert_json_snapshot!("recipes_list_json", text(&["--list", "--json"]).json());
         insta::assert_snapshot!("recipes_show", text(&["--show", "  Nudge   Whats Next"]).stdout);
         insta::assert_snapshot!("recipes_show_loop", text(&["--show", "visual polish"]).stdout);
@@ -224,7 +253,7 @@ fn recipes() {
             text(&["--show", "custom"]),
             text(&["--show", "x"]),
             text(&["goalbuddy"]),
-            text(&["--list", "--path", "x.db"]),
+            text(&["--list", "--dry-run"]),
         ]
         .into_iter()
         .map(|ran| {

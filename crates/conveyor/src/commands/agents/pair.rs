@@ -129,7 +129,7 @@ impl ContractFlags {
             allow_worker_compact_clear: self.manager_allow_worker_compact_clear,
             permits: self.manager_permit,
             permissions: permissions
-                .map(|text| input::object("--manager-permissions-json", text))
+                .map(|text| input::overrides("--manager-permissions-json", text))
                 .transpose()?,
         })
     }

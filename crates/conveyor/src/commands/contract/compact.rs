@@ -6,7 +6,7 @@ use conveyor_store::Access;
 
 use crate::app::App;
 use crate::commands::typing::{GuardFlags, refused};
-use crate::commands::{DbPath, Group, JsonFlag, Subcommand};
+use crate::commands::{DbPath, Group, Subcommand};
 use crate::failure::Failure;
 use crate::values;
 
@@ -30,8 +30,9 @@ struct CompactArgs {
     dry_run: bool,
     #[command(flatten)]
     guard: GuardFlags,
-    #[command(flatten)]
-    json: JsonFlag,
+    /// Print a refusal of the guard as JSON, too; the output is JSON anyway
+    #[arg(long, help_heading = "Common options")]
+    json: bool,
     #[command(flatten)]
     db: DbPath,
 }
@@ -57,7 +58,7 @@ impl CompactArgs {
             guard: self.guard.guard(app)?,
         };
         let mut cx = app.open(&self.db, Access::Write)?;
-        let outcome = act(&mut cx, &request).map_err(|error| refused(app, self.json.json, error))?;
+        let outcome = act(&mut cx, &request).map_err(|error| refused(app, self.json, error))?;
         app.out().json(&outcome.requested)?;
         outcome.unconfirmed.map_or(Ok(()), |error| Err(error.into()))
     }

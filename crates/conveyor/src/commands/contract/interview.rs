@@ -6,14 +6,16 @@ use std::io::{BufRead, Write};
 use conveyor_core::Cx;
 use conveyor_core::contract::config::{self, ConfigFlags};
 use conveyor_core::contract::questions::{self, Question};
-use conveyor_model::permissions::Permissions;
-use conveyor_model::records::Object;
+use conveyor_model::permissions::{Overrides, Permissions};
 use conveyor_model::{EpilogueStep, NudgeMode, SupervisionMode};
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::failure::Failure;
 use crate::out::printable;
+
+/// The answer that leaves nothing of a list.
+const EMPTIES: &str = "-";
 
 /// How often a question is asked before it is given up.
 const TRIES: usize = 3;
@@ -64,7 +66,9 @@ pub(super) fn hold(
     let nudge = ask_text(&mut talk, "nudge_on_completion", |text| one_of(text, NudgeMode::TEXTS))?;
     flags.nudge_on_completion = nudge.as_deref().and_then(NudgeMode::from_text).or(flags.nudge_on_completion);
     if let Some(question) = question("require_acks") {
-        flags.require_acks = Some(talk.yes_or_no(question.question, question.help, present.require_acks)?);
+        let present = if present.require_acks { "yes" } else { "no" };
+        flags.require_acks =
+            talk.yes_or_no(question.question, question.help, present)?.or(flags.require_acks);
     }
     Ok(flags)
 }
@@ -146,36 +150,45 @@ impl Talk<'_> {
         self.pose(question.question, question.help, question.choices.as_ref());
         let present = question.default.as_array().map_or(String::new(), |items| in_words(items));
         let shown = if present.is_empty() { "none" } else { &present };
-        self.say("  One item a line; an empty line ends the list.");
-        let mut items = Vec::new();
-        let mut prompt = format!("[{shown}]:");
-        while let Some(item) = self.until_good(&prompt, read)? {
+        self.say(&format!("  One item a line; an empty line ends the list, {EMPTIES} alone empties it."));
+        let item_or_none = |text: &str| if text == EMPTIES { Ok(None) } else { read(text).map(Some) };
+        let Some(first) = self.until_good(&format!("[{shown}]:"), item_or_none)? else { return Ok(None) };
+        let mut items: Vec<String> = first.into_iter().collect();
+        while !items.is_empty() {
+            let Some(item) = self.until_good("  …:", read)? else { break };
             items.push(item);
-            "  …:".clone_into(&mut prompt);
         }
-        Ok((!items.is_empty()).then_some(items))
+        Ok(Some(items))
     }
 
     /// Asks about the permissions that have an alias; the others stay as they are.
-    fn permissions(&mut self, granted: &Permissions) -> Result<Object, Failure> {
-        let mut overrides = Object::new();
+    fn permissions(&mut self, granted: &Permissions) -> Result<Overrides, Failure> {
+        let mut overrides = Overrides::default();
         for (alias, text) in GRANTS {
-            overrides.insert(alias.to_owned(), json!(self.yes_or_no(text, None, granted.allows(alias))?));
+            let part = granted.part_of(alias);
+            let present = match (granted.allows(alias), part.is_empty()) {
+                (true, _) => "yes".to_owned(),
+                (false, true) => "no".to_owned(),
+                (false, false) => format!("only {}", part.join(", ")),
+            };
+            if let Some(answer) = self.yes_or_no(text, None, &present)? {
+                overrides.set(alias, json!(answer));
+            }
         }
         Ok(overrides)
     }
 
-    fn yes_or_no(&mut self, text: &str, help: Option<&str>, present: bool) -> Result<bool, Failure> {
+    /// A question for yes or no; `None` keeps what is there.
+    fn yes_or_no(&mut self, text: &str, help: Option<&str>, present: &str) -> Result<Option<bool>, Failure> {
         self.pose(text, help, None);
-        let prompt = if present { "[yes]:" } else { "[no]:" };
-        Ok(self.until_good(prompt, read_yes_or_no)?.unwrap_or(present))
+        self.until_good(&format!("[{present}]:"), read_yes_or_no)
     }
 
     /// Asks until an answer is good, or too often.
     fn until_good<T>(
         &mut self,
         prompt: &str,
-        read: fn(&str) -> Result<T, String>,
+        read: impl Fn(&str) -> Result<T, String>,
     ) -> Result<Option<T>, Failure> {
         for tried in 1.. {
             let Some(answer) = self.answer(prompt)? else { return Ok(None) };

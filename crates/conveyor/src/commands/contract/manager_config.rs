@@ -63,7 +63,8 @@ pub struct ManagerConfig {
     /// Grant worker_session.compact and worker_session.clear
     #[arg(long)]
     allow_worker_compact_clear: bool,
-    /// Overrides of permissions: {"category": ["action", …], "category.action": true or false, …}
+    /// Overrides of permissions, in their order: {"category": ["action", …], "category.action": true
+    /// or false, …}
     #[arg(long, value_name = "JSON", conflicts_with = "interactive")]
     permissions_json: Option<String>,
     /// Print the questions to ask a user, and change nothing
@@ -98,7 +99,7 @@ impl ManagerConfig {
             allow_merge_green: self.allow_merge_green,
             allow_worker_compact_clear: self.allow_worker_compact_clear,
             permits: std::mem::take(&mut self.permits),
-            permissions: permissions.map(|text| input::object("--permissions-json", text)).transpose()?,
+            permissions: permissions.map(|text| input::overrides("--permissions-json", text)).transpose()?,
         };
         flags.check()?;
         Ok(flags)
@@ -113,6 +114,12 @@ impl Subcommand for ManagerConfig {
 Without options the configuration is shown; a task without one gets the default first. What is not given stays as it
 is. Every change counts the revision up by one, and acknowledgements of an earlier revision are out of date then.
 Unknown permissions grant nothing and are listed as warnings. No option clears --require-acks and --enforce-gates.
+
+Permissions: communication.comment_on_pr, communication.notify_operator, context.fetch_issues, context.fetch_prs,
+context.spawn_reviewer, repo.merge_green_pr, repo.open_pr, repo.push_branch, verification.run_cargo,
+verification.run_playwright, verification.run_pytest, verification.run_xcodebuild, worker_session.clear,
+worker_session.compact, worker_session.interrupt, worker_session.stop. Short: allow_pr, allow_merge_green,
+worker_compact_clear (both of compact and clear).
 
 With --enforce-gates, finish-task refuses while accepted criteria are open, acknowledgements that are required are
 missing, or steps of --epilogue were not done; otherwise it only warns.

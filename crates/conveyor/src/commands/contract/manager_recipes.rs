@@ -5,7 +5,7 @@ use conveyor_model::shell::quote;
 use serde::Serialize;
 
 use crate::app::App;
-use crate::commands::{Group, JsonFlag, Subcommand};
+use crate::commands::{DbPath, Group, JsonFlag, Subcommand};
 use crate::failure::Failure;
 
 /// Arguments of `manager-recipes`.
@@ -19,6 +19,8 @@ pub struct ManagerRecipes {
     show: Option<String>,
     #[command(flatten)]
     json: JsonFlag,
+    #[command(flatten)]
+    _db: DbPath,
 }
 
 #[derive(Serialize)]
@@ -38,7 +40,7 @@ impl Subcommand for ManagerRecipes {
     const HELP: &'static str = "\
 A recipe is a named contract: mode, permissions, tools, closing steps, and what counts as proof. A conversation about
 supervision should settle on one, or on custom. Show the user the summary and have it confirmed before the command
-below it is run. No ledger is opened.
+below it is run. No ledger is opened, whatever --path says.
 
 Example:
   conveyor manager-recipes --list
