@@ -27,9 +27,13 @@ pub(crate) struct Answer {
     pub(crate) stderr: Vec<u8>,
 }
 
+/// How often a program whose outputs stay open is asked whether it has ended. What it left behind may
+/// keep them open for ever.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// Writes the input and reads both outputs, each when it is ready, until the program has ended, the
 /// deadline has passed, or standard output is longer than `limit` bytes. One thread is enough, and no
-/// side can block the other.
+/// side can block the other. What the program said, it said before its end.
 ///
 /// # Errors
 /// A failing pipe.
@@ -48,7 +52,7 @@ pub(crate) fn converse(
         Output::new(child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Pipe>)),
         Output::new(child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Pipe>)),
     ];
-    let end = exchange(&mut stdin, &mut outputs, input, deadline, limit)?;
+    let end = exchange(child, &mut stdin, &mut outputs, input, (deadline, limit))?;
     let end = match end {
         Some(end) => end,
         None => wait(child, deadline)?.map_or(End::TimedOut, End::Ended),
@@ -59,13 +63,14 @@ pub(crate) fn converse(
 
 /// `None`: both outputs have ended.
 fn exchange(
+    child: &mut Child,
     stdin: &mut Option<ChildStdin>,
     outputs: &mut [Output; 2],
     input: &[u8],
-    deadline: Instant,
-    limit: usize,
+    (deadline, limit): (Instant, usize),
 ) -> io::Result<Option<End>> {
     let mut unwritten = input;
+    let mut looked = Instant::now();
     loop {
         let Some(left) = deadline.checked_duration_since(Instant::now()) else {
             return Ok(Some(End::TimedOut));
@@ -76,7 +81,14 @@ fn exchange(
         if outputs.iter().all(|output| output.pipe.is_none()) {
             return Ok(None);
         }
-        let ready = wait_for(stdin.as_ref(), outputs, left)?;
+        if looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            if let Some(status) = child.try_wait()? {
+                outputs.iter_mut().try_for_each(|output| output.read_rest(limit))?;
+                return Ok(Some(End::Ended(status)));
+            }
+        }
+        let ready = wait_for(stdin.as_ref(), outputs, left.min(LOOK))?;
         if ready.stdin && !write_some(stdin.as_mut(), &mut unwritten)? {
             *stdin = None;
         }
@@ -114,10 +126,24 @@ impl Output {
         match pipe.read(&mut buffer) {
             Ok(0) => self.pipe = None,
             Ok(count) => self.text.extend_from_slice(&buffer[..count]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Reads what is in the pipe, without waiting for more.
+    fn read_rest(&mut self, limit: usize) -> io::Result<()> {
+        let Some(pipe) = &self.pipe else { return Ok(()) };
+        let flags = fcntl_getfl(pipe.as_fd())?;
+        fcntl_setfl(pipe.as_fd(), flags | OFlags::NONBLOCK)?;
+        loop {
+            let before = self.text.len();
+            self.read_some()?;
+            if self.text.len() == before || before > limit {
+                return Ok(());
+            }
+        }
     }
 }
 

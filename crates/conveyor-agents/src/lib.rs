@@ -12,7 +12,6 @@ pub mod desktop;
 pub mod processes;
 pub mod programs;
 pub mod rollout;
-pub mod running;
 pub mod sandbox;
 pub mod screen;
 pub mod shell;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::fs::{Access, access};
 
-use crate::running;
+use crate::programs;
 
 /// How long a profile may take.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -47,8 +47,8 @@ impl Probe {
 pub fn probe(shell: Option<&Path>, program: &str) -> Option<Probe> {
     let mut command = Command::new(shell.unwrap_or(Path::new(DEFAULT)));
     command.args(["-lc", &format!("echo; echo {MARK}; command -v {program}; echo {MARK}; printenv PATH")]);
-    let run = running::run(&mut command, LIMIT).ok()??;
-    let mut parts = run.stdout.split(MARK).skip(1);
+    let output = programs::run(&mut command, LIMIT).ok().filter(|output| !output.timed_out)?;
+    let mut parts = output.stdout.split(MARK).skip(1);
     let (found, path) = (parts.next()?.trim(), parts.next()?.trim());
     let found = (!found.is_empty()).then(|| found.to_owned());
     Some(Probe { found, places: std::env::split_paths(path).collect() })

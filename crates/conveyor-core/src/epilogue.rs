@@ -1,6 +1,7 @@
 //! The closing steps that a task's contract asks for: running one, and what became of each.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use conveyor_agents::programs;
@@ -208,13 +209,12 @@ fn ask(tool: &str, directory: &Path) -> Result<Value, String> {
         return Ok(skipped);
     }
     let program = tool.split_whitespace().next().unwrap_or_default();
-    let output =
-        programs::run(program, &["--version"], directory, TOOL_LIMIT).map_err(|error| {
-            match error.kind() {
-                std::io::ErrorKind::NotFound => format!("configured tool not found: {tool}"),
-                _ => format!("configured tool failed version check: {tool}"),
-            }
-        })?;
+    let mut command = Command::new(program);
+    command.arg("--version").current_dir(directory);
+    let output = programs::run(&mut command, TOOL_LIMIT).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => format!("configured tool not found: {tool}"),
+        _ => format!("configured tool failed version check: {tool}"),
+    })?;
     Ok(json!({
         "returncode": output.code,
         "stderr": tail(&output.stderr, MAX_TEXT),

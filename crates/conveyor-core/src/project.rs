@@ -1,9 +1,10 @@
 //! The project that a task is about: where it is, and what git and the forge say of it.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use conveyor_agents::programs;
+use conveyor_agents::programs::{self, Output};
 use conveyor_model::Role;
 use conveyor_model::records::{Object, Task};
 use conveyor_store::{Tx, bindings};
@@ -43,6 +44,10 @@ pub struct Diff {
 impl Diff {
     /// Asks git; what fails is empty, and the first failure is told.
     pub(crate) fn of(directory: &Path) -> Self {
+        // Outside of a repository `git diff` explains how to compare two files.
+        if let Err(reason) = git(directory, &["rev-parse", "--is-inside-work-tree"]) {
+            return Self { error: Some(reason), ..Self::default() };
+        }
         let mut error = None;
         let branch = format!("{}...HEAD", default_branch(directory));
         let mut ask = |what: &str, from: &str| match git(
@@ -76,8 +81,7 @@ fn default_branch(directory: &Path) -> String {
 }
 
 fn git(directory: &Path, arguments: &[&str]) -> Result<String, String> {
-    let output = programs::run("git", arguments, directory, LIMIT)
-        .map_err(|error| format!("git cannot be run: {error}"))?;
+    let output = run("git", arguments, directory).map_err(|error| format!("git cannot be run: {error}"))?;
     if output.is_success() {
         return Ok(tail(&output.stdout, MAX_TEXT));
     }
@@ -89,11 +93,19 @@ fn git(directory: &Path, arguments: &[&str]) -> Result<String, String> {
     })
 }
 
+/// Runs a program about the project, without a shell.
+fn run(program: &str, arguments: &[&str], directory: &Path) -> std::io::Result<Output> {
+    let mut command = Command::new(program);
+    // Nothing of git's may wait for a person or take locks that an agent's git needs.
+    command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_OPTIONAL_LOCKS", "0");
+    programs::run(command.args(arguments).current_dir(directory), LIMIT)
+}
+
 /// The project's latest pull requests, whatever their state; none when the forge cannot be asked.
 pub(crate) fn pull_requests(directory: &Path) -> Vec<Object> {
     let fields = "number,title,state,mergedAt,url";
     let arguments = ["pr", "list", "--state", "all", "--limit", "5", "--json", fields];
-    match programs::run("gh", &arguments, directory, LIMIT) {
+    match run("gh", &arguments, directory) {
         Ok(output) if output.is_success() => read_pull_requests(&output.stdout),
         _ => Vec::new(),
     }

@@ -8,7 +8,7 @@ use super::client::{Client, NewThread};
 use super::error::CodexError;
 use super::protocol::{Approval, Sandbox, Thread};
 use super::websocket::shortened;
-use crate::running::{self, Run};
+use crate::programs::{self, Output};
 
 /// An installed Codex and the home it works with.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ impl Codex {
     /// with what it said when it fails.
     pub fn start_server(&self, limit: Duration) -> Result<ServerStart, CodexError> {
         let run = self.run(&["app-server", "daemon", "start"], limit)?;
-        if run.status.success() {
+        if run.is_success() {
             let line = run.stdout.lines().rev().find(|line| line.starts_with('{')).unwrap_or_default();
             return serde_json::from_str(line).map_err(|error| {
                 CodexError::protocol(format!("daemon start said {:?}: {error}", shortened(&run.stdout)))
@@ -96,10 +96,10 @@ impl Codex {
         }
         let said = run.stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
         // What clap says to a subcommand that it does not know; a failed start ends with 1.
-        if run.status.code() == Some(2) {
+        if run.code == Some(2) {
             return Err(CodexError::Unsupported { text: "codex app-server daemon start".into() });
         }
-        let reason = format!("codex app-server daemon start failed ({}): {}", run.status, shortened(said));
+        let reason = format!("codex app-server daemon start failed ({}): {}", run.ending(), shortened(said));
         Err(CodexError::NotReachable { reason })
     }
 
@@ -111,10 +111,10 @@ impl Codex {
         let run = self.run(&["--version"], limit)?;
         let said = [&run.stdout, &run.stderr].map(|text| text.trim());
         let said = said.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
-        if run.status.success() {
+        if run.is_success() {
             return Ok(said.to_owned());
         }
-        let reason = format!("codex --version failed ({}): {}", run.status, shortened(said));
+        let reason = format!("codex --version failed ({}): {}", run.ending(), shortened(said));
         Err(CodexError::NotReachable { reason })
     }
 
@@ -165,15 +165,15 @@ impl Codex {
     }
 
     /// Runs the program with this home to its end, or to the deadline.
-    fn run(&self, arguments: &[&str], limit: Duration) -> Result<Run, CodexError> {
+    fn run(&self, arguments: &[&str], limit: Duration) -> Result<Output, CodexError> {
         let unusable = |reason: String| CodexError::NotReachable {
             reason: format!("{}: {reason}", self.program.display()),
         };
         let mut command = Command::new(&self.program);
         command.args(arguments).env("CODEX_HOME", &self.home);
-        match running::run(&mut command, limit) {
-            Ok(Some(run)) => Ok(run),
-            Ok(None) => Err(unusable(format!("no end within {limit:?}"))),
+        match programs::run(&mut command, limit) {
+            Ok(output) if output.timed_out => Err(unusable(format!("no end within {limit:?}"))),
+            Ok(output) => Ok(output),
             Err(error) => Err(unusable(error.to_string())),
         }
     }

@@ -1,24 +1,25 @@
 //! The process that keeps watch: it ends everything that came of the program when that has ended,
 //! when time is up, or when whoever asked for it is gone or wants it to end.
 
-use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{
-    Pid, Resource, Rlimit, Signal, WaitOptions, getpid, kill_process, kill_process_group, setrlimit, wait,
+    Pid, Resource, Rlimit, Signal, WaitOptions, getpid, getppid, kill_process, kill_process_group, setrlimit,
+    wait,
 };
 
 use super::launch::Instructions;
+use super::report::Report;
 
 /// How long what was told to end is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Starts the next stage and waits for its end; gives its exit code. A signal that ended it ends this
-/// process, too; `SIGALRM` means that time was up.
+/// Starts the next stage, waits for its end, and reports it.
 pub(super) fn keep(instructions: &Instructions) -> Result<u8, String> {
+    let asker = getppid();
     let stop = Arc::new(AtomicBool::new(false));
     let failed = |error: &dyn std::fmt::Display| format!("nobody could keep watch: {error}");
     signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&stop))
@@ -36,26 +37,39 @@ pub(super) fn keep(instructions: &Instructions) -> Result<u8, String> {
         .args(arguments)
         .current_dir(&instructions.directory)
         .spawn()
-        .map_err(|error| format!("{program} {}", super::launch::not_started(&error)))?;
+        .map_err(|error| format!("{program} cannot be started: {error}"))?;
     let deadline = Instant::now() + Duration::from_millis(instructions.timeout_ms);
-    let status = watch(&mut child, deadline, &stop);
+    let is_over = || stop.load(Ordering::SeqCst) || getppid() != asker;
+    let status = watch(&mut child, deadline, is_over);
     end_descendants();
-    match status {
-        Ok(Some(status)) => Ok(mirror(status)),
-        Ok(None) if stop.load(Ordering::SeqCst) => Ok(end_by(Signal::TERM)),
-        Ok(None) => Ok(end_by(Signal::ALARM)),
-        Err(error) => Err(failed(&error)),
+    if getppid() != asker {
+        clear_away(instructions);
+    }
+    let report = status.map_err(|error| failed(&error))?.map_or(Report::TimedOut, Report::of);
+    report.send(&instructions.word);
+    Ok(0)
+}
+
+/// Removes what whoever asked for it would have removed.
+fn clear_away(instructions: &Instructions) {
+    for directory in [Some(instructions.directory.as_path()), instructions.socket.parent()] {
+        // Nobody is left to tell.
+        let _ = directory.map(std::fs::remove_dir_all);
     }
 }
 
-/// `None`: time is up, or we were told to stop.
-fn watch(child: &mut Child, deadline: Instant, stop: &AtomicBool) -> std::io::Result<Option<ExitStatus>> {
+/// `None`: time is up, or it is over for another reason.
+fn watch(
+    child: &mut Child,
+    deadline: Instant,
+    is_over: impl Fn() -> bool,
+) -> std::io::Result<Option<ExitStatus>> {
     let mut pause = Duration::from_micros(100);
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if Instant::now() >= deadline || stop.load(Ordering::SeqCst) {
+        if Instant::now() >= deadline || is_over() {
             // It leads a group of its own, as the first of its session, and is not reaped yet, so that the
             // group's id is still its own. If it has ended in this moment, there may be nothing to end.
             if let Ok(Some(group)) = i32::try_from(child.id()).map(Pid::from_raw) {
@@ -97,22 +111,4 @@ fn parent(pid: i32) -> Option<i32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name of the program may contain anything, also parentheses.
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// Ends as the child ended, as far as a process can.
-pub(super) fn mirror(status: ExitStatus) -> u8 {
-    match (status.code(), status.signal().and_then(Signal::from_named_raw)) {
-        (Some(code), _) => u8::try_from(code).unwrap_or(u8::MAX),
-        (None, Some(signal)) => end_by(signal),
-        (None, None) => u8::MAX,
-    }
-}
-
-/// Ends this process by a signal; gives the exit code for one that does not end it.
-fn end_by(signal: Signal) -> u8 {
-    // Some signals have a handler of the runtime's at first, which takes itself away when it is called.
-    for _ in 0..2 {
-        let _ = kill_process(getpid(), signal);
-    }
-    u8::try_from(128 + signal.as_raw()).unwrap_or(u8::MAX)
 }

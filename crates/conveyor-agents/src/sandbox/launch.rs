@@ -2,9 +2,11 @@
 //!
 //! It is started with the arguments `@sandbox` and a stage, and reads what to do from the beginning of its standard
 //! input, so that the rest of it is left for the program. Before the program starts, one line on
-//! standard output says whether it will: `ready`, or `failed: ` and why.
+//! standard output says whether it will: `ready`, or `failed: ` and why. After it, reports say how the
+//! program ended.
 
 use std::io::{self, Write};
+#[cfg(target_os = "linux")]
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,13 +14,14 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use super::denied::DeniedSet;
+use super::report::Report;
 use super::{keeper, self_test};
 
 /// The first argument of the launcher; no command can have this name.
 pub const ENTRY: &str = "@sandbox";
 
-/// The exit code of a launcher whose program could not be started.
-pub(super) const NOT_STARTED: u8 = 127;
+/// The exit code of a launcher that did not start anything.
+const NOT_STARTED: u8 = 127;
 
 /// A step of starting a sandboxed program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +30,7 @@ pub(super) enum Stage {
     Keep,
     /// Shuts itself off with Landlock and becomes the program.
     Landlock,
-    /// Is shut off already, but for system calls; becomes the program.
+    /// Is shut off already, but for system calls; starts the program.
     Enter,
     /// Makes namespaces.
     Unshare,
@@ -63,6 +66,8 @@ pub(super) struct Instructions {
     pub(super) socket: PathBuf,
     /// Our own executable.
     pub(super) launcher: PathBuf,
+    /// What reports begin with. The program never sees it.
+    pub(super) word: String,
     /// The program and its arguments.
     pub(super) command: Vec<String>,
 }
@@ -123,19 +128,19 @@ fn run(stage: Stage, instructions: &Instructions) -> u8 {
     }
     match stage {
         Stage::Keep => keeper::keep(instructions).unwrap_or_else(|error| refuse(&error)),
-        Stage::Landlock | Stage::Enter => {
-            let error = match restrict(stage, instructions) {
-                Ok(()) => become_program(instructions),
-                Err(error) => error,
-            };
-            refuse(&error)
-        }
+        #[cfg(target_os = "linux")]
+        Stage::Landlock => restrict(stage, instructions)
+            .and_then(|()| become_program(instructions))
+            .unwrap_or_else(|error| refuse(&error)),
+        Stage::Enter => restrict(stage, instructions)
+            .and_then(|()| start_program(instructions))
+            .unwrap_or_else(|error| refuse(&error)),
         #[cfg(target_os = "linux")]
         Stage::Unshare => super::namespaces::unshare(instructions).unwrap_or_else(|error| refuse(&error)),
         #[cfg(target_os = "linux")]
         Stage::Init => super::namespaces::init(instructions).unwrap_or_else(|error| refuse(&error)),
         #[cfg(not(target_os = "linux"))]
-        Stage::Unshare | Stage::Init => refuse("this system has no namespaces"),
+        Stage::Landlock | Stage::Unshare | Stage::Init => refuse("this system does not have that"),
     }
 }
 
@@ -171,7 +176,7 @@ pub(super) fn restrict(stage: Stage, instructions: &Instructions) -> Result<(), 
 }
 
 /// The program, ready to be started.
-pub(super) fn program(instructions: &Instructions) -> Result<Command, String> {
+fn program(instructions: &Instructions) -> Result<Command, String> {
     let (program, arguments) = instructions.command.split_first().ok_or("there is no program to run")?;
     let mut command = Command::new(program);
     // bubblewrap adds this one.
@@ -179,21 +184,26 @@ pub(super) fn program(instructions: &Instructions) -> Result<Command, String> {
     Ok(command)
 }
 
-/// Replaces this process by the program; comes back only with an error.
-fn become_program(instructions: &Instructions) -> String {
-    let mut command = match program(instructions) {
-        Ok(command) => command,
-        Err(error) => return error,
-    };
-    if let Err(error) = say("ready") {
-        return error.to_string();
-    }
-    not_started(&command.exec())
+/// Replaces this process by the program, which whoever keeps watch outside sees end; comes back only
+/// when that fails.
+#[cfg(target_os = "linux")]
+fn become_program(instructions: &Instructions) -> Result<u8, String> {
+    let mut command = program(instructions)?;
+    say("ready").map_err(|error| error.to_string())?;
+    Report::not_started(&command.exec()).send(&instructions.word);
+    Ok(NOT_STARTED)
 }
 
-/// What is said about a program that cannot be started.
-pub(super) fn not_started(error: &io::Error) -> String {
-    format!("cannot be started: {error}")
+/// Starts the program and reports how it ends: from farther outside, a signal looks like an exit code.
+pub(super) fn start_program(instructions: &Instructions) -> Result<u8, String> {
+    let mut command = program(instructions)?;
+    say("ready").map_err(|error| error.to_string())?;
+    let report = match command.status() {
+        Ok(status) => Report::of(status),
+        Err(error) => Report::not_started(&error),
+    };
+    report.send(&instructions.word);
+    Ok(0)
 }
 
 /// Closes everything but the three standard streams.

@@ -20,6 +20,7 @@ mod macos;
 mod mounts;
 #[cfg(target_os = "linux")]
 mod namespaces;
+mod report;
 mod run;
 mod self_test;
 #[cfg(target_os = "linux")]

@@ -13,7 +13,6 @@ use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambien
 
 use super::bubblewrap::{SYSTEM, free_directories};
 use super::denied::{DeniedSet, Kind};
-use super::keeper;
 use super::launch::{self, ENTRY, Instructions, Stage};
 
 const NOTHING: Option<&str> = None;
@@ -43,13 +42,14 @@ pub(super) fn unshare(instructions: &Instructions) -> Result<u8, String> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(|error| error.to_string())?;
     // Looked up anew: the directory as it was before would be a way below the covers.
-    let status = Command::new(&instructions.launcher)
+    let ended = Command::new(&instructions.launcher)
         .args([ENTRY, Stage::Init.as_str()])
         .current_dir(&instructions.directory)
         .stdin(Stdio::inherit())
         .status()
-        .map_err(|error| format!("the launcher {}", launch::not_started(&error)))?;
-    Ok(keeper::mirror(status))
+        .map_err(|error| format!("the launcher cannot be started: {error}"))?;
+    // Without a report of the one inside, this is no success.
+    Ok(ended.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
 }
 
 /// Unless it is the super-user, a process loses what it may do in its namespaces when it starts another
@@ -72,11 +72,8 @@ pub(super) fn init(instructions: &Instructions) -> Result<u8, String> {
         make_read_only(place)?;
     }
     launch::restrict(Stage::Init, instructions)?;
-    let mut command = launch::program(instructions)?;
-    launch::say("ready").map_err(|error| error.to_string())?;
     // Not this process itself: the first one of a namespace is deaf to signals from inside.
-    let status = command.status().map_err(|error| launch::not_started(&error))?;
-    Ok(keeper::mirror(status))
+    launch::start_program(instructions)
 }
 
 fn cover(denied: &DeniedSet) -> Result<(), String> {

@@ -4,16 +4,17 @@ use std::ffi::OsString;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::Engine;
 use super::denied::DeniedSet;
-use super::launch::{ENTRY, Instructions, NOT_STARTED, Stage};
+use super::launch::{ENTRY, Instructions, Stage};
+use super::report::Report;
 use crate::conversation::{Answer, End, converse, wait};
 
 /// The most that a program may say.
@@ -120,7 +121,8 @@ impl Place {
     fn new(denied: &DeniedSet) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("no private directory can be made: {error}");
         let mode = Permissions::from_mode(0o700);
-        let make = || tempfile::Builder::new().prefix("conveyor-").permissions(mode.clone()).tempdir();
+        let make =
+            || tempfile::Builder::new().prefix("conveyor-sandbox-").permissions(mode.clone()).tempdir();
         let (directory, outside) = (make().map_err(failed)?, make().map_err(failed)?);
         let real = directory.path().canonicalize().map_err(failed)?;
         if denied.covers(&real) {
@@ -138,6 +140,7 @@ fn attempt(engine: Engine, request: &Request<'_>, denied: &DeniedSet, place: &Pl
     let mut environment = request.environment.to_vec();
     environment.push(("TMPDIR".into(), place.real.clone().into_os_string()));
     let next = next_stage(engine, request, denied, place, &environment)?;
+    let word = uuid::Uuid::new_v4().simple().to_string();
     let instructions = Instructions {
         next,
         timeout_ms: u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX),
@@ -145,6 +148,7 @@ fn attempt(engine: Engine, request: &Request<'_>, denied: &DeniedSet, place: &Pl
         directory: place.real.clone(),
         socket: place.socket.clone(),
         launcher: request.launcher.to_owned(),
+        word: word.clone(),
         command: request.command.to_vec(),
     };
     let stages = if engine == Engine::Namespaces { 3 } else { 2 };
@@ -167,7 +171,7 @@ fn attempt(engine: Engine, request: &Request<'_>, denied: &DeniedSet, place: &Pl
     if !is_over {
         end(&mut child);
     }
-    judge(answer.map_err(|error| format!("the launcher cannot be heard: {error}"))?)
+    judge(answer.map_err(|error| format!("the launcher cannot be heard: {error}"))?, &word)
 }
 
 /// What the keeper starts.
@@ -211,7 +215,7 @@ fn end(child: &mut Child) {
 }
 
 /// What the launcher and the program said and how they ended.
-fn judge(answer: Answer) -> Result<Ran, String> {
+fn judge(answer: Answer, word: &str) -> Result<Ran, String> {
     let line_end = answer.stdout.iter().position(|byte| *byte == b'\n').unwrap_or(answer.stdout.len());
     let (heading, rest) = answer.stdout.split_at(line_end);
     let heading = String::from_utf8_lossy(heading).into_owned();
@@ -221,27 +225,29 @@ fn judge(answer: Answer) -> Result<Ran, String> {
             None => silent_failure(&answer),
         });
     }
-    let stdout = rest.strip_prefix(b"\n").unwrap_or(rest).to_vec();
-    let ending = match answer.end {
+    let said = rest.strip_prefix(b"\n").unwrap_or(rest);
+    let report = Report::find(said, word);
+    let stdout = said[..report.map_or(said.len(), |(own, _)| own)].to_vec();
+    let ending = match (answer.end, report) {
         _ if stdout.len() > MAX_OUTPUT => Ending::TooMuch,
-        End::TooMuch => Ending::TooMuch,
-        End::TimedOut => Ending::TimedOut,
-        End::Ended(status) => ending_of(status, &stdout),
+        (End::TooMuch, _) => Ending::TooMuch,
+        (End::TimedOut, _) => Ending::TimedOut,
+        (End::Ended(_), Some((_, report))) => ending_of(report),
+        // The keeper itself was ended.
+        (End::Ended(status), None) => ending_of(Report::of(status)),
     };
     let has_stderr = !answer.stderr.is_empty();
     Ok(Ran { ending, stdout, has_stderr, denied_count: 0, engine: None })
 }
 
-fn ending_of(status: ExitStatus, stdout: &[u8]) -> Ending {
-    if status.code() == Some(NOT_STARTED.into())
-        && let Some(reason) = stdout.strip_prefix(b"failed: ")
-    {
-        return Ending::NotStarted(String::from_utf8_lossy(reason).trim_end().to_owned());
-    }
-    match (status.code(), status.signal()) {
-        (Some(code), _) => Ending::Exited(code),
-        (None, Some(signal)) if signal == Signal::ALARM.as_raw() => Ending::TimedOut,
-        (None, signal) => Ending::Signal(signal.unwrap_or_default()),
+fn ending_of(report: Report) -> Ending {
+    match report {
+        Report::Exited(code) => Ending::Exited(code),
+        Report::Signal(signal) => Ending::Signal(signal),
+        Report::TimedOut => Ending::TimedOut,
+        Report::NotStarted(errno) => {
+            Ending::NotStarted(format!("cannot be started: {}", std::io::Error::from_raw_os_error(errno)))
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use conveyor_agents::codex::panes_of_thread;
-use conveyor_agents::running;
+use conveyor_agents::programs;
 use conveyor_agents::tmux::{Tmux, TmuxError};
 use conveyor_model::shell::quote;
 use conveyor_store::doctor::Check;
@@ -169,8 +169,7 @@ fn live(tmux: &Tmux, session: &str) -> Check {
 fn answers(workerctl: &Path) -> Check {
     let mut command = Command::new(workerctl);
     command.args(["classify", "--text", "Press enter to confirm"]);
-    let ran = running::run(&mut command, LIMIT);
-    let ok = matches!(&ran, Ok(Some(run)) if run.status.success());
+    let ok = programs::run(&mut command, LIMIT).is_ok_and(|output| output.is_success());
     check("workerctl_executable", ok, &[("path", json!(workerctl))])
 }
 

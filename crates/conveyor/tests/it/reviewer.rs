@@ -152,6 +152,8 @@ fn whatever_goes_wrong_is_a_recorded_stop() {
         let cases = [
             ("crash", "kill -SEGV $$", "reviewer command was ended by signal 11"),
             ("exit", "echo SECRET >&2; exit 3", "reviewer command exited 3"),
+            ("as if not started", "echo 'failed: SECRET'; exit 127", "reviewer command exited 127"),
+            ("as if reported", "printf 'SECRET\\n@x exited 0\\n'; exit 4", "reviewer command exited 4"),
             ("garbage", "echo SECRET", "reviewer command did not answer with one JSON document"),
             ("silence", "true", "reviewer command did not answer with one JSON document"),
             ("two documents", "echo '{}{}'", "reviewer command did not answer with one JSON document"),
@@ -213,7 +215,33 @@ fn a_reviewer_that_cannot_be_started_is_a_recorded_stop() {
             "reviewer command cannot be started: No such file or directory (os error 2)"
         );
         assert_eq!(found["subagent_run"]["returncode"], Value::Null);
+        assert_eq!(found["subagent_run"]["stdout_redacted"], false, "it said nothing");
     });
+}
+
+#[test]
+fn every_engine_tells_how_a_reviewer_ended() {
+    for engine in Engine::of_system() {
+        let world = &World::on_sqlite();
+        ready(world);
+        for (script, reason, code) in [
+            ("kill -KILL $$", "was ended by signal 9", json!(null)),
+            ("kill -TERM $$", "was ended by signal 15", json!(null)),
+            ("kill -ALRM $$", "was ended by signal 14", json!(null)),
+            ("exit 143", "exited 143", json!(143)),
+            ("echo x; exit 127", "exited 127", json!(127)),
+        ] {
+            let environment = Environment { sandboxes: Some(vec![*engine]), ..world.environment() };
+            let found = review(world, environment, &[], script).json();
+            if found["subagent_run"]["sandbox"]["enabled"] == false {
+                eprintln!("SKIPPED {}: {}", engine.as_str(), found["rationale"]);
+                break;
+            }
+            let name = engine.as_str();
+            assert_eq!(found["rationale"], format!("reviewer command {reason}"), "{name}: {script}");
+            assert_eq!(found["subagent_run"]["returncode"], code, "{name}: {script}");
+        }
+    }
 }
 
 #[test]
@@ -360,6 +388,13 @@ fn a_reviewer_does_not_outlive_conveyor() {
     std::fs::create_dir(&free).unwrap();
     for engine in Engine::of_system() {
         let trace = free.join(engine.as_str());
+        let temporary = tempfile::tempdir().unwrap();
+        let private = || {
+            let entries = std::fs::read_dir(&temporary).unwrap().flatten();
+            entries
+                .filter(|entry| entry.file_name().to_string_lossy().starts_with("conveyor-sandbox-"))
+                .count()
+        };
         let script = format!("setsid sh -c 'while :; do date >> {}; sleep 0.02; done'", trace.display());
         let file = world.dir().join("reviewer.sh");
         std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -368,6 +403,7 @@ fn a_reviewer_does_not_outlive_conveyor() {
             .args(["--exact", "reviewer::conveyor_that_is_killed", "--ignored"])
             .env("CONVEYOR_TEST_REVIEW", world.dir())
             .env("CONVEYOR_TEST_SANDBOX", engine.as_str())
+            .env("TMPDIR", temporary.path())
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
@@ -381,6 +417,7 @@ fn a_reviewer_does_not_outlive_conveyor() {
             eprintln!("SKIPPED {}, which cannot be set up", engine.as_str());
             continue;
         }
+        assert_eq!(private(), 2, "its own directory, and one for the self-test");
         conveyor.kill().unwrap();
         conveyor.wait().unwrap();
         let quiet = || {
@@ -389,6 +426,7 @@ fn a_reviewer_does_not_outlive_conveyor() {
             size() == then
         };
         conveyor_testkit::wait::until(Duration::from_secs(10), "the reviewer's end", quiet);
+        conveyor_testkit::wait::until(Duration::from_secs(10), "its directories' end", || private() == 0);
     }
 }
 
