@@ -204,9 +204,7 @@ impl Column {
         self.push_common(&mut sql);
         let name = self.name;
         // `json`, not `jsonb`: the latter refuses texts that SQLite takes (escaped NUL).
-        let json = format!("{name}::json is not null");
-        let json = if self.nullable { format!("{name} is null or {json}") } else { json };
-        self.push_check(&mut sql, &json);
+        self.push_check(&mut sql, &format!("{name}::json is not null"));
         sql
     }
 
@@ -227,6 +225,8 @@ impl Column {
         let condition = match self.check {
             Check::Any => return,
             Check::OneOf(texts) => format!("{name} in ('{}')", texts.join("', '")),
+            // Of nothing, older versions of SQLite say that it is no valid JSON.
+            Check::Json if self.nullable => format!("{name} is null or {json}"),
             Check::Json => json.to_owned(),
             Check::Flag => format!("{name} in (0, 1)"),
             Check::NotNegative => format!("{name} >= 0"),

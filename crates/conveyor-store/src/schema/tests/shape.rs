@@ -66,8 +66,10 @@ fn every_check_and_reference_is_as_described() {
             let name = &column.name;
             let check = if let Some(limit) = &column.limit {
                 format!(" check ({name} >= 0 and {name} <= {limit})")
-            } else if column.json {
+            } else if column.json && column.not_null {
                 format!(" check (json_valid({name}))")
+            } else if column.json {
+                format!(" check ({name} is null or json_valid({name}))")
             } else if column.allowed == ["0", "1"] {
                 format!(" check ({name} in (0, 1))")
             } else if !column.allowed.is_empty() {
