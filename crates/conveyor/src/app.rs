@@ -44,7 +44,10 @@ pub(crate) fn run(arguments: &[OsString], host: &mut Host) -> Result<(), Failure
             let text = help::of_command(tree, host.stdout_is_terminal);
             Out::new(host).raw(&text)
         }
-        Request::Run(matches) => (spec.run)(&matches, &mut App { host, arguments: rest }),
+        Request::Run(matches) => {
+            let mut app = App { host, arguments: rest };
+            (spec.run)(&matches, &mut app).map_err(|failure| failure.on(app.named_ledger(&matches)))
+        }
     }
 }
 
@@ -156,6 +159,12 @@ impl App<'_> {
             return Ok(Location::File(self.absolute(given)));
         }
         Ok(Location::File(self.state_root().join("workerctl.db")))
+    }
+
+    /// The ledger that `--path` names, as generated commands name it.
+    fn named_ledger(&self, matches: &clap::ArgMatches) -> Option<String> {
+        let path = matches.try_get_one::<String>("path").ok()??.clone();
+        self.location(&DbPath { path: Some(path) }).ok().map(|location| location.to_string())
     }
 
     /// The directory that holds the default ledger and the files of sessions.

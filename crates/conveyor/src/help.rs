@@ -35,7 +35,7 @@ pub(crate) fn overview(program: &str) -> String {
         }
     }
     text.push_str(&format!(
-        "\nEvery command takes --path FILE|URL (default: .codex-workers/workerctl.db) and, for programs, --json.\n\
+        "\nCommands take --path FILE|URL (default: .codex-workers/workerctl.db) and, for programs, --json.\n\
          Help on one command, with an example: {program} <command> --help\n"
     ));
     text

@@ -140,7 +140,7 @@ fn attempt(engine: Engine, request: &Request<'_>, denied: &DeniedSet, place: &Pl
     let mut environment = request.environment.to_vec();
     environment.push(("TMPDIR".into(), place.real.clone().into_os_string()));
     let next = next_stage(engine, request, denied, place, &environment)?;
-    let word = uuid::Uuid::new_v4().simple().to_string();
+    let word = secret_word();
     let instructions = Instructions {
         next,
         timeout_ms: u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX),
@@ -172,6 +172,12 @@ fn attempt(engine: Engine, request: &Request<'_>, denied: &DeniedSet, place: &Pl
         end(&mut child);
     }
     judge(answer.map_err(|error| format!("the launcher cannot be heard: {error}"))?, &word)
+}
+
+/// A word that nobody can guess.
+#[allow(clippy::disallowed_methods, reason = "a secret of one run, no id of a record")]
+fn secret_word() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
 }
 
 /// What the keeper starts.

@@ -243,7 +243,7 @@ fn refusals_are_recorded_before_they_are_said() {
         said.push(request(world, &["--dry-run"]).stderr);
         put_into(world, "demo-worker", "codex-gone");
         said.push(request(world, &[]).stderr);
-        insta::assert_snapshot!("compact_refusals", said.concat());
+        insta::assert_snapshot!("compact_refusals", world.normal(&said.concat()));
         let states =
             world.column("select state || ' ' || coalesce(result_json, '') from commands order by rowid");
         assert!(states.iter().all(|row| row.starts_with("failed")), "{states:?}");

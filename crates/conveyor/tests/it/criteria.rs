@@ -54,7 +54,7 @@ fn the_life_of_a_criterion() {
         assert_eq!(world.json(&["criteria", "other", "--list"])["criteria"], json!([]));
         assert_eq!(
             world.refused(&["criteria", "other", "--accept", "1"]),
-            "unknown acceptance criterion for task \"other\": 1: see `conveyor criteria 'other' --list` for its criteria"
+            "unknown acceptance criterion for task \"other\": 1: see `conveyor criteria 'other' --list --path '[LEDGER]'` for its criteria"
         );
     });
 }

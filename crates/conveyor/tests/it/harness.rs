@@ -261,7 +261,7 @@ impl World {
         assert_eq!(ran.stdout, "", "{arguments:?}");
         assert_eq!(ran.stderr.lines().count(), 1, "{arguments:?}: {}", ran.stderr);
         assert_eq!(self.dump(), before, "{arguments:?} wrote something");
-        ran.stderr.trim_end().to_owned()
+        self.normal(ran.stderr.trim_end())
     }
 
     /// All rows of all tables as text.

@@ -83,7 +83,7 @@ fn the_refusal_of_a_bound_session_is_recorded_too() {
         world.bind("t");
         let ran = world.run(&["deregister", "t-manager"]);
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
-        insta::assert_snapshot!("deregister_bound", ran.stderr);
+        insta::assert_snapshot!("deregister_bound", world.normal(&ran.stderr));
         assert_eq!(world.scalar("select state from sessions where name = 't-manager'"), "active");
         insta::assert_snapshot!("deregister_bound_record", record(world));
         insta::assert_snapshot!("deregister_unknown", world.refused(&["deregister", "nobody"]));
