@@ -4,7 +4,7 @@ use std::path::Path;
 
 use conveyor_agents::{processes, rollout};
 use conveyor_model::records::Session;
-use conveyor_model::{Adapter, Timestamp, json};
+use conveyor_model::{Timestamp, json};
 use conveyor_store::audit::{self, AuditEvent};
 use conveyor_store::bindings::{self, Dangling};
 use conveyor_store::doctor::{self, Check};
@@ -118,9 +118,8 @@ fn look(tx: &mut Tx<'_>, request: &Request, now: Timestamp) -> Result<(Report, V
         candidates.push(session);
         Ok::<(), Error>(())
     })?;
-    // One without a terminal that lives in a shared server has no process of its own.
-    let in_server = endpoints::sessions_with(tx, Adapter::Codex)?;
-    candidates.retain(|session| session.tmux().is_some() || !in_server.contains(&session.id));
+    let without_process = endpoints::sessions_without_process(tx)?;
+    candidates.retain(|session| !without_process.contains(&session.id));
     candidates.sort_by(|a, b| a.name.cmp(&b.name));
     let examined = doctor::examine(tx)?;
     let report = Report {

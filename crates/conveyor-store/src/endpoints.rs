@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use conveyor_model::records::Object;
+use conveyor_model::records::{Object, Session};
 use conveyor_model::{Adapter, EndpointOrigin, json};
 use serde_json::Value;
 
@@ -52,20 +52,59 @@ pub fn active(tx: &mut Tx<'_>, session_id: &str, adapter: Adapter) -> Result<Opt
     )
 }
 
-/// The sessions that can be reached through this adapter; none in a ledger without our tables.
+/// The sessions without a terminal that live in a server of the agent, and so have no process of their
+/// own: the pid in their row is that of whoever registered them. None in a ledger without our tables.
 ///
 /// # Errors
 /// A failing statement.
-pub fn sessions_with(tx: &mut Tx<'_>, adapter: Adapter) -> Result<BTreeSet<String>, StoreError> {
+pub fn sessions_without_process(tx: &mut Tx<'_>) -> Result<BTreeSet<String>, StoreError> {
     if tx.one("select {count_of_endpoint_tables}", &[], |row| row.int(0))? == 0 {
         return Ok(BTreeSet::new());
     }
     let ids = tx.all(
-        "select session_id from session_endpoints where adapter = $1 and state = 'active'",
-        params![adapter.as_str()],
+        "select e.session_id from session_endpoints e join sessions s on s.id = e.session_id \
+         where e.adapter in ($1, $2) and e.state = 'active' and coalesce(s.tmux_session, '') = ''",
+        params![Adapter::Codex.as_str(), Adapter::Pull.as_str()],
         |row| row.text(0),
     )?;
     Ok(ids.into_iter().collect())
+}
+
+/// Whether a session is one of those that [`sessions_without_process`] lists. The ledger must have our
+/// tables.
+///
+/// # Errors
+/// A failing statement.
+pub fn is_without_process(tx: &mut Tx<'_>, session: &Session) -> Result<bool, StoreError> {
+    if session.tmux().is_some() {
+        return Ok(false);
+    }
+    let found = tx.first(
+        "select id from session_endpoints \
+         where session_id = $1 and adapter in ($2, $3) and state = 'active' limit 1",
+        params![&session.id, Adapter::Codex.as_str(), Adapter::Pull.as_str()],
+        |row| row.int(0),
+    )?;
+    Ok(found.is_some())
+}
+
+/// Lets go of a way to a session, unless it is that of this incarnation.
+///
+/// # Errors
+/// A failing statement.
+pub fn retire_others(
+    tx: &mut Tx<'_>,
+    session_id: &str,
+    adapter: Adapter,
+    incarnation: &str,
+) -> Result<(), StoreError> {
+    let now = tx.now()?.to_ms_text();
+    tx.execute(
+        "update session_endpoints set state = 'retired', updated_at = $4 \
+         where session_id = $1 and adapter = $2 and state = 'active' and incarnation <> $3",
+        params![session_id, adapter.as_str(), incarnation, now],
+    )?;
+    Ok(())
 }
 
 /// The sockets of the tmux servers that sessions' terminals are recorded in, by tmux session; none
@@ -111,13 +150,9 @@ pub struct NewEndpoint<'a> {
 /// # Errors
 /// A failing statement.
 pub fn record(tx: &mut Tx<'_>, new: &NewEndpoint<'_>) -> Result<(), StoreError> {
+    retire_others(tx, new.session_id, new.adapter, new.incarnation)?;
     let now = tx.now()?.to_ms_text();
     let (address, capabilities) = (json::compact(&new.address), json::compact(&new.capabilities));
-    tx.execute(
-        "update session_endpoints set state = 'retired', updated_at = $4 \
-         where session_id = $1 and adapter = $2 and state = 'active' and incarnation <> $3",
-        params![new.session_id, new.adapter.as_str(), new.incarnation, &now],
-    )?;
     tx.execute(
         "insert into session_endpoints (session_id, adapter, address_json, incarnation, origin, state, \
          capabilities_json, created_at, updated_at, verified_at) values ($1, $2, $3, $4, $5, 'active', $6, $7, $7, $7) \

@@ -18,7 +18,7 @@ use conveyor_model::json::compact_record;
 use conveyor_model::records::{Session, Task};
 use conveyor_store::cycles::{self, CycleState};
 use conveyor_store::runs::{self, ActiveRun};
-use conveyor_store::{Tx, codex_events, inbox, sessions};
+use conveyor_store::{Tx, codex_events, endpoints, inbox, sessions};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -329,7 +329,6 @@ fn assemble(
     consumed: u64,
 ) -> Result<Report> {
     let last_event_subtype = codex_events::newest_subtype(tx, &subject.worker.id)?;
-    let alive = |session: &Session| session.pid.is_some_and(processes::is_alive);
     Ok(Report {
         binding_id: subject.binding_id.clone(),
         consumed_dispatch_notifications: consumed,
@@ -345,7 +344,7 @@ fn assemble(
         task_completed: last_event_subtype.as_deref() == Some("task_complete"),
         last_event_subtype,
         last_state_event_at: seen.inferred.last_state_event_at.clone(),
-        manager_alive: alive(&subject.manager),
+        manager_alive: is_alive(tx, &subject.manager)?,
         manager_context,
         manager_session: subject.manager.name.clone(),
         notable_pane_pattern: seen.signal.notable_pattern.clone(),
@@ -353,7 +352,13 @@ fn assemble(
         staleness_seconds: seen.inferred.staleness_seconds,
         state: seen.inferred.state,
         task: subject.given.clone(),
-        worker_alive: alive(&subject.worker),
+        worker_alive: is_alive(tx, &subject.worker)?,
         worker_session: subject.worker.name.clone(),
     })
+}
+
+/// Whether a session's process runs. What has none of its own cannot be seen to die.
+fn is_alive(tx: &mut Tx<'_>, session: &Session) -> Result<bool> {
+    let runs = session.pid.is_some_and(processes::is_alive);
+    Ok(runs || endpoints::is_without_process(tx, session)?)
 }

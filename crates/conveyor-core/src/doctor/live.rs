@@ -1,6 +1,6 @@
 //! The ledger's workers and managers beside the terminals and processes that there are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use conveyor_agents::processes;
 use conveyor_agents::tmux::{ServerChoice, Tmux, TmuxError};
@@ -117,15 +117,16 @@ pub struct Warning {
 /// Compares the ledger with the machine.
 pub(super) fn compare(cx: &mut Cx, stale_seconds: i64) -> Result<Live> {
     let now = cx.now();
-    let (tasks, sockets) = cx.db.read(|tx| {
+    let (tasks, sockets, without_process) = cx.db.read(|tx| {
         let mut tasks = Vec::new();
         for supervised in supervision::all(tx)? {
             let unfinished = supervision::unfinished_commands(tx, &supervised.task.id)?;
             tasks.push((supervised, unfinished));
         }
-        Ok::<_, crate::Error>((tasks, endpoints::tmux_sockets(tx)?))
+        let without_process = endpoints::sessions_without_process(tx)?;
+        Ok::<_, crate::Error>((tasks, endpoints::tmux_sockets(tx)?, without_process))
     })?;
-    let mut terminals = Terminals { tmux: &cx.tmux, sockets, known: BTreeMap::new() };
+    let mut terminals = Terminals { tmux: &cx.tmux, sockets, without_process, known: BTreeMap::new() };
     let mut live = Live { manager_liveness_warnings: Vec::new(), ok: true, results: Vec::new() };
     for (supervised, unfinished) in tasks {
         live.manager_liveness_warnings.extend(warning(&supervised, &mut terminals, now, stale_seconds)?);
@@ -141,6 +142,8 @@ struct Terminals<'t> {
     tmux: &'t Tmux,
     /// The sockets of other servers, by session.
     sockets: BTreeMap<String, String>,
+    /// Sessions whose process tells nothing about them.
+    without_process: BTreeSet<String>,
     known: BTreeMap<String, Terminal>,
 }
 
@@ -240,6 +243,7 @@ fn found(side: Side, terminals: &mut Terminals<'_>) -> Result<Found> {
             let terminal = terminals.find(session)?;
             (Some(terminal.live), terminal.pane_id)
         }
+        None if terminals.without_process.contains(&side.id) => (None, None),
         None => (side.pid.map(processes::is_alive), None),
     };
     Ok(Found { side, live, pane_id })

@@ -59,7 +59,9 @@ impl Identified {
         let text =
             path.to_str().ok_or_else(|| unknown(sought, "its rollout has a name that is not UTF-8"))?;
         let terminal = terminal(tmux, sought)?;
-        let process = terminal.as_ref().and_then(|(_, _, pane)| codex::agent_process(pane.pid));
+        // A terminal in which no agent is recognised lives as long as its own process.
+        let process =
+            terminal.as_ref().map(|(_, _, pane)| codex::agent_process(pane.pid).unwrap_or(pane.pid));
         Ok(Self {
             rollout: Rollout::given(text, &path)?,
             thread_id: sought.thread_id.to_owned(),
@@ -102,6 +104,20 @@ impl Identified {
                     incarnation: &self.thread_id,
                     origin: self.origin,
                     capabilities: json!({ "version": version }),
+                },
+            )?;
+        }
+        if self.pid.is_none() {
+            // It has no process of its own, and fetches its messages.
+            endpoints::record(
+                tx,
+                &NewEndpoint {
+                    session_id,
+                    adapter: Adapter::Pull,
+                    address: json!({}),
+                    incarnation: &self.thread_id,
+                    origin: self.origin,
+                    capabilities: json!({}),
                 },
             )?;
         }

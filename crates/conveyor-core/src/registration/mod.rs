@@ -6,11 +6,11 @@ use std::path::Path;
 
 use conveyor_agents::processes::{self, DiscoveryError};
 use conveyor_agents::rollout;
-use conveyor_model::Role;
 use conveyor_model::records::Session;
-use conveyor_store::Tx;
+use conveyor_model::{Adapter, Role};
 use conveyor_store::audit::{self, AuditEvent};
 use conveyor_store::sessions::{self, Registration};
+use conveyor_store::{Tx, endpoints};
 use serde::Serialize;
 use serde_json::json;
 
@@ -122,6 +122,11 @@ pub fn register(cx: &mut Cx, request: &Request<'_>) -> Result<Registered> {
     let ledger = cx.ledger();
     let session = cx.db.write(|tx| {
         let session = insert(tx, request)?;
+        // Whatever else it was before, it is this now.
+        let thread = &request.rollout.session_id;
+        endpoints::retire_others(tx, &session.id, Adapter::Codex, thread)?;
+        let fetching = if request.identified.is_some() { thread } else { "" };
+        endpoints::retire_others(tx, &session.id, Adapter::Pull, fetching)?;
         if let Some(identified) = request.identified {
             identified.record(tx, &session.id)?;
         }

@@ -4,6 +4,9 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
+use conveyor::Environment;
+use serde_json::json;
+
 use crate::harness::{World, on_both_engines, on_sqlite};
 use crate::rollouts::{append, meta};
 
@@ -202,5 +205,39 @@ fn without_a_rollout_the_process_tells() {
         assert_eq!(found["codex_session_id"], "codex-1");
         let real = path.canonicalize().unwrap();
         assert_eq!(found["codex_session_path"], real.to_str().unwrap());
+    });
+}
+
+#[test]
+fn a_session_that_registers_itself_is_not_dead_with_the_shell_that_did_it() {
+    on_both_engines(|world| {
+        let thread = |name: &str, file: &str| {
+            rollout(world, &format!(".codex/sessions/2026/06/11/rollout-x-{file}.jsonl"), &meta(name));
+        };
+        thread("thread-w", "thread-w");
+        thread("thread-m", "thread-m");
+        let inside = Environment { codex_thread_id: Some("thread-w".into()), ..world.environment() };
+        let worker = world.run_in(&inside, &["register-worker", "--name", "w", "--self"]).json();
+        world.json(&["register-manager", "--name", "m", "--thread-id", "thread-m"]);
+        world.json(&["tasks", "--create", "t", "--goal", "g"]);
+        world.json(&["bind", "--task", "t", "--worker", "w", "--manager", "m"]);
+        // The shell in which the command ran has ended since.
+        let mut shell = Command::new("true").spawn().unwrap();
+        shell.wait().unwrap();
+        world.sql(&format!("update sessions set pid = {}", shell.id()));
+
+        let cycle = world.json(&["cycle", "t"]);
+        assert_eq!((&cycle["worker_alive"], &cycle["manager_alive"]), (&json!(true), &json!(true)));
+        let report = world.json(&["reconcile", "--apply"]);
+        assert_eq!(report["dead_pid_sessions"], json!([]));
+        let live = world.json(&["db-doctor", "--live"])["live_reconcile"].clone();
+        assert_eq!((&live["ok"], &live["results"][0]["worker"]["live"]), (&json!(true), &json!(null)));
+
+        // Registered with a process of its own, it is dead with it.
+        let path = worker["codex_session_path"].as_str().unwrap();
+        let pid = shell.id().to_string();
+        world.json(&["register-worker", "--name", "w", "--pid", &pid, "--codex-session", path]);
+        assert_eq!(world.json(&["cycle", "t"])["worker_alive"], false);
+        assert_eq!(world.json(&["reconcile"])["dead_pid_sessions"][0]["name"], "w");
     });
 }
