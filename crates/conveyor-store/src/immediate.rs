@@ -90,6 +90,34 @@ fn start(
     Ok(command)
 }
 
+/// Records that the actions on a task that were begun and never came to an end have failed. A process
+/// that is still at one of them records its own end later.
+///
+/// # Errors
+/// A failing statement.
+pub fn give_up_unfinished(tx: &mut Tx<'_>, task_id: &str, but: &Immediate) -> Result<(), StoreError> {
+    const REASON: &str = "the process that carried it out has not recorded an end; the task was closed since";
+    for command_type in [FINISH_TASK, STOP_TASK, REQUEST_WORKER_COMPACT] {
+        let left = tx.all(
+            "select id, manager_id from commands where state = 'attempted' and task_id = $1 and type = $2 \
+             and id <> $3 order by created_at, id",
+            params![task_id, command_type, but.id.as_str()],
+            |row| {
+                Ok(Immediate {
+                    id: row.text(0)?,
+                    command_type,
+                    task_id: Some(task_id.to_owned()),
+                    manager_id: row.opt_text(1)?,
+                })
+            },
+        )?;
+        for command in left {
+            command.fail(tx, &json!({ "closed_by": but.id, "command_id": command.id }), REASON)?;
+        }
+    }
+    Ok(())
+}
+
 impl Immediate {
     /// The command's id.
     #[must_use]

@@ -119,6 +119,28 @@ pub fn newest_capture(
     )
 }
 
+/// Whether the newest capture of one side of a task was made of this terminal by this command; `Some`
+/// tells whether it brought the transcript forward.
+///
+/// # Errors
+/// A failing statement.
+pub fn newest_is_of(
+    tx: &mut Tx<'_>,
+    task_id: &str,
+    role: Role,
+    tmux_session: &str,
+    source: &str,
+) -> Result<Option<bool>, StoreError> {
+    let newest = tx.first(
+        "select c.tmux_session, c.source, (select count(*) from transcript_segments s where s.task_id = c.task_id \
+         and s.role = c.role and s.source_capture_id = c.id and s.line_count > 0) \
+         from terminal_captures c where c.task_id = $1 and c.role = $2 order by c.id desc limit 1",
+        params![task_id, role.as_str()],
+        |row| Ok((row.text(0)?, row.text(1)?, row.boolean(2)?)),
+    )?;
+    Ok(newest.filter(|(session, by, _)| session == tmux_session && by == source).map(|(_, _, has)| has))
+}
+
 /// A segment about to be recorded.
 pub struct NewSegment<'a> {
     /// The task.

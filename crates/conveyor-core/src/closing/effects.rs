@@ -3,12 +3,12 @@
 use conveyor_agents::tmux::Tmux;
 use conveyor_model::records::Task;
 use conveyor_model::{Role, Roles};
-use conveyor_store::{Tx, bindings};
+use conveyor_store::{Tx, bindings, transcripts};
 
 use super::Request;
 use super::record::{self, Begun};
 use crate::stopping;
-use crate::transcripts::{Captured, Context, Extent, Owner, capture, find_context};
+use crate::transcripts::{Captured, Context, Extent, Owner, capture, find_context, is_missing};
 use crate::typing::Guard;
 use crate::typing::nudge::{self, Nudged};
 use crate::{Cx, Error, Result};
@@ -102,14 +102,36 @@ fn tell(cx: &mut Cx, request: &Request<'_>, terminal: &Context, message: &str) -
     }
 }
 
+/// What captures of terminals that are about to be ended are recorded as.
+const SOURCE: &str = "finish_task_pre_stop";
+
+/// Whether an attempt that came to grief has captured and ended this terminal: it cannot be captured
+/// again, and need not be. `Some` tells whether that brought the transcript forward.
+fn captured_before(cx: &mut Cx, terminal: &Context) -> Result<Option<bool>> {
+    let Some(session) = &terminal.side.tmux_session else { return Ok(None) };
+    let newest =
+        |tx: &mut Tx<'_>| transcripts::newest_is_of(tx, &terminal.task.id, terminal.role, session, SOURCE);
+    Ok(cx.db.read(newest)?)
+}
+
 fn capture_before(cx: &mut Cx, request: &Request<'_>, begun: &Begun) -> Result<Vec<Captured>> {
-    let extent =
-        Extent { lines: request.capture_lines, mode: request.capture_mode, source: "finish_task_pre_stop" };
+    let extent = Extent { lines: request.capture_lines, mode: request.capture_mode, source: SOURCE };
     let mut captures = Vec::new();
+    let mut brought_before = Vec::new();
     for terminal in &begun.terminals {
-        captures.push(capture(cx, request.state_root, terminal, &extent)?);
+        match capture(cx, request.state_root, terminal, &extent) {
+            Ok(captured) => captures.push(captured),
+            Err(error) if is_missing(&error) => match captured_before(cx, terminal)? {
+                Some(true) => brought_before.push(terminal.role),
+                Some(false) => {}
+                None => return Err(error),
+            },
+            Err(error) => return Err(error),
+        }
     }
-    let brought = |role: &Role| captures.iter().any(|one| one.role == *role && one.has_new_lines());
+    let brought = |role: &Role| {
+        brought_before.contains(role) || captures.iter().any(|one| one.role == *role && one.has_new_lines())
+    };
     let lacking: Vec<&str> =
         wanted(request).iter().filter(|role| !brought(role)).map(|role| role.as_str()).collect();
     if request.require_segment && !lacking.is_empty() {

@@ -215,6 +215,7 @@ pub(super) fn conclude(
     };
     let result = to_value(&closed)?;
     begun.command.succeed_showing(tx, &result, &to_value(&shown)?)?;
+    immediate::give_up_unfinished(tx, &task.id, &begun.command)?;
     begun.record(tx, &format!("{}_succeeded", request.ending.command_type()), result)?;
     announce(tx, request, begun, effects, run.as_ref().map(|run| (run, run_status)))?;
     tx.wake_waiters();

@@ -42,6 +42,12 @@ pub(crate) struct LegacyWorker {
     pub(super) config: Config,
 }
 
+/// The finding that a terminal is not there.
+pub(super) const TERMINAL_MISSING: &str = "tmux_session_missing";
+
+/// The same of a manager of older versions.
+pub(super) const MANAGER_MISSING: &str = "manager_session_missing";
+
 impl Owner {
     /// What messages call it.
     pub(super) fn title(&self) -> &'static str {
@@ -55,8 +61,8 @@ impl Owner {
     /// The name of the finding that its terminal is not there.
     pub(super) fn missing(&self) -> &'static str {
         match self {
-            Self::LegacyManager => "manager_session_missing",
-            Self::Session(_) | Self::LegacyWorker(_) => "tmux_session_missing",
+            Self::LegacyManager => MANAGER_MISSING,
+            Self::Session(_) | Self::LegacyWorker(_) => TERMINAL_MISSING,
         }
     }
 

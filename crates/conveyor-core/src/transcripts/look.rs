@@ -6,7 +6,7 @@ use conveyor_agents::screen::{self, Activity};
 use conveyor_agents::tmux::{Extent, Target, Tmux, TmuxError};
 use serde_json::{Value, json};
 
-use super::context::{Context, LegacyWorker, Owner};
+use super::context::{Context, LegacyWorker, MANAGER_MISSING, Owner, TERMINAL_MISSING};
 use crate::terminal::{self, Subject, SubjectKind};
 use crate::{Cx, Error, Result};
 
@@ -31,6 +31,12 @@ impl Seen {
             "startup": [startup.state.as_str(), startup.reason],
         })
     }
+}
+
+/// Whether a look failed because the terminal is not there.
+pub(crate) fn is_missing(error: &Error) -> bool {
+    let missing = |found: &str| [TERMINAL_MISSING, MANAGER_MISSING].contains(&found);
+    matches!(error, Error::OtherTerminal { mismatches, .. } if missing(mismatches))
 }
 
 /// Looks at the registered terminal.

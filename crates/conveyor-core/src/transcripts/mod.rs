@@ -18,6 +18,7 @@ use crate::{Cx, Error, Result, reference};
 pub use capture::{CaptureRecord, Captured, Side, TaskRecord};
 pub(crate) use capture::{Extent, capture};
 pub(crate) use context::{Context, Owner, find as find_context};
+pub(crate) use look::is_missing;
 pub use show::{Segment, Shown, show};
 
 /// The command that most captures are made by.

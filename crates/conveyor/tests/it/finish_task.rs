@@ -221,6 +221,54 @@ fn a_turn_that_cannot_be_ended_leaves_its_terminal_and_the_task() {
 }
 
 #[test]
+fn what_an_attempt_that_failed_half_way_has_done_is_not_asked_for_again() {
+    on_sqlite(|world| {
+        running(world);
+        panes::put_into(world, "demo-worker", "codex-demo-worker");
+        panes::show(world, "codex-demo-worker", "the worker's last words");
+        let server = std::os::unix::net::UnixListener::bind(in_home(world)).unwrap();
+        let finish = [
+            "finish-task",
+            "demo",
+            "--stop-worker",
+            "--stop-manager",
+            "--capture-transcript-before-stop",
+            "--require-transcript-segment",
+        ];
+        assert_eq!(world.run(&finish).code, 1);
+        assert!(!panes::is_there(world, "codex-demo-worker") && panes::is_there(world, "codex-demo-manager"));
+        drop(server);
+        // One that was killed before it could record its end.
+        world.sql("update commands set state = 'attempted', result_json = null, error = null");
+        // The manager shows something new since.
+        world.tmux.tmux(["respawn-pane", "-k", "-t", "=codex-demo-manager:", "echo more; exec sleep 600"]);
+        conveyor_testkit::wait::until(std::time::Duration::from_secs(10), "the pane", || {
+            world.tmux.tmux(["capture-pane", "-p", "-t", "=codex-demo-manager:"]).contains("more")
+        });
+        let closed = world.json(&finish);
+        assert_eq!((&closed["killed_worker"], &closed["killed_manager"]), (&json!(false), &json!(true)));
+        assert_eq!(closed["pre_stop_transcript_captures"][0]["role"], "manager");
+        assert_eq!(
+            world.column(
+                "select state || ' ' || coalesce(error, '-') from commands order by created_at, rowid"
+            ),
+            [
+                "failed the process that carried it out has not recorded an end; the task was closed since",
+                "succeeded -",
+            ]
+        );
+        assert_eq!(world.json(&["db-doctor", "--live"])["live_reconcile"]["ok"], true);
+    });
+    on_sqlite(|world| {
+        running(world);
+        // Nobody has captured what is not there.
+        panes::put_into(world, "demo-worker", "codex-demo-worker");
+        let ran = world.run(&["finish-task", "demo", "--stop-worker", "--capture-transcript-before-stop"]);
+        assert!(ran.code == 1 && ran.stderr.contains("tmux_session_missing"), "{}", ran.stderr);
+    });
+}
+
+#[test]
 fn a_session_that_works_for_another_task_is_left_alone() {
     on_both_engines(|world| {
         running(world);
