@@ -422,7 +422,9 @@ impl Error {
             Self::OtherTerminal { .. } => {
                 "check the terminal, and register the session again with its --tmux-session".into()
             }
-            Self::NoSegment(_) => "the captures are recorded; the terminals show nothing new".into(),
+            Self::NoSegment(_) => {
+                "what could be captured is recorded; a terminal that shows nothing new has none".into()
+            }
             Self::GateEnforced(_) => {
                 "the task's contract enforces this (manager-config --enforce-gates); stop-task gives it up"
                     .into()
@@ -575,6 +577,9 @@ fn store_hint(error: &StoreError) -> Option<String> {
         StoreError::Newer { .. } => "update conveyor",
         StoreError::Busy { .. } => "try again; if it stays, find the process that holds the database open",
         StoreError::Unreachable { .. } => "check that the server runs and that the URL is right",
+        StoreError::Sql(text) if text.contains("no such table") || text.contains("no such column") => {
+            "a part of the ledger is missing: `conveyor db-doctor` says which"
+        }
         StoreError::Damaged { .. } => "give another file with --path, or restore this one from a backup",
         _ => return None,
     };

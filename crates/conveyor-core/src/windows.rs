@@ -8,7 +8,7 @@ use conveyor_model::shell::quote_if_needed;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::legacy::{Config, Place, Selection, each_event, tmux_session_of};
+use crate::legacy::{Config, Place, Selection, check_name, each_event, tmux_session_of};
 use crate::typing::Pane;
 use crate::{Cx, Error, Result, reference};
 
@@ -69,6 +69,7 @@ pub fn attach_command(tmux_session: &str) -> String {
 /// command.
 pub fn open(place: &mut Place, desktop: &Desktop, request: &Request<'_>, force: bool) -> Result<Opened> {
     let name = request.name;
+    check_name(name).map_err(Error::operational)?;
     if Config::of(place.root(), name)?.is_none() {
         return Err(Error::refused(format!(
             "there is no worker {name:?} in the state root: see `conveyor list`; the terminals of a task are opened \

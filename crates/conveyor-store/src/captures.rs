@@ -61,7 +61,7 @@ pub fn insert(tx: &mut Tx<'_>, new: &NewCapture<'_>) -> Result<(), StoreError> {
     });
     let summary = "Captured the terminal of a worker.".to_owned();
     let event = Emit::info(Actor::Workerctl, "transcript_capture_recorded", summary, correlation, attributes);
-    telemetry::emit(tx, &event)?;
+    telemetry::emit(tx, &event.of_moment(new.captured_at))?;
     Ok(())
 }
 

@@ -38,6 +38,8 @@ pub struct Emit<'a> {
     pub attributes: Value,
     /// Whether the time is written in whole seconds, as some chapters demand.
     pub whole_seconds: bool,
+    /// When it happened, as it is written; `None`: now.
+    pub at: Option<&'a str>,
 }
 
 impl<'a> Emit<'a> {
@@ -60,6 +62,7 @@ impl<'a> Emit<'a> {
             correlation,
             attributes,
             whole_seconds: false,
+            at: None,
         }
     }
 
@@ -90,6 +93,13 @@ impl<'a> Emit<'a> {
         self.whole_seconds = true;
         self
     }
+
+    /// The same event of another moment, as it is written.
+    #[must_use]
+    pub fn of_moment(mut self, at: &'a str) -> Self {
+        self.at = Some(at);
+        self
+    }
 }
 
 /// Records an event with its search twin; gives the event's id. The rows are written together with
@@ -100,7 +110,11 @@ impl<'a> Emit<'a> {
 pub fn emit(tx: &mut Tx<'_>, event: &Emit<'_>) -> Result<String, StoreError> {
     let id = tx.fresh_id(IdPrefix::Telemetry);
     let now = tx.now()?;
-    let timestamp = if event.whole_seconds { now.to_s_text() } else { now.to_ms_text() };
+    let timestamp = match (event.at, event.whole_seconds) {
+        (Some(at), _) => at.to_owned(),
+        (None, true) => now.to_s_text(),
+        (None, false) => now.to_ms_text(),
+    };
     tx.held.push(HeldEvent {
         id: id.clone(),
         run_id: event.run_id.map(str::to_owned),

@@ -37,6 +37,7 @@ impl Placed {
     /// What cannot be written; everything is put back then.
     pub(super) fn place(directory: &Path, files: &[(String, String)]) -> Result<Self> {
         let (lock, directories) = locked(directory).map_err(|reason| failed(directory, reason))?;
+        remove_unfinished(directory);
         let mut placed = Self { _lock: lock, files: Vec::new(), directories };
         for (name, content) in files {
             let path = directory.join(name);
@@ -67,6 +68,22 @@ impl Placed {
         let old = swap().inspect_err(|_: &io::Error| remove(Some(&new)))?;
         self.files.push(PlacedFile { path, ours: identity(&written), old });
         Ok(())
+    }
+}
+
+/// Removes what processes of ours that were killed had not put in place yet. Whoever still writes such
+/// a file holds the directory's lock.
+fn remove_unfinished(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    let is_ours = |name: &str| {
+        let inner = name.strip_prefix(".rollout-").and_then(|rest| rest.strip_suffix(".new"));
+        inner.and_then(|inner| inner.rsplit_once('.')).is_some_and(|(_, pid)| pid.parse::<u32>().is_ok())
+    };
+    for entry in entries.flatten() {
+        if entry.file_name().to_str().is_some_and(is_ours) {
+            // A left-over is no more than a left-over.
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
 
@@ -211,6 +228,21 @@ mod tests {
         assert_eq!(names(base.path()), ["a", "b"]);
         assert_eq!(fs::read_to_string(base.path().join("a")).unwrap(), "new");
         assert_eq!(fs::metadata(base.path().join("a")).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_a_killed_process_had_not_placed_is_removed() {
+        let base = tempfile::tempdir().unwrap();
+        for left in
+            [".rollout-w.jsonl.123.new", ".rollout-w.jsonl.123.old", ".rollout-x.new", "rollout-w.1.new"]
+        {
+            fs::write(base.path().join(left), "x").unwrap();
+        }
+        Placed::place(base.path(), &[file("a", "new")]).unwrap().keep();
+        assert_eq!(
+            names(base.path()),
+            [".rollout-w.jsonl.123.old", ".rollout-x.new", "a", "rollout-w.1.new"]
+        );
     }
 
     #[test]

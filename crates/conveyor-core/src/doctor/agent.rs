@@ -159,10 +159,12 @@ fn current_session(request: &Request<'_>) -> (Option<String>, Option<TmuxError>)
 
 fn live(tmux: &Tmux, session: &str) -> Check {
     let name = "current_tmux_session_live";
-    match tmux.has_session(session) {
-        Ok(live) => check(name, live, &[("session", json!(session))]),
-        Err(error) => check(name, false, &[("error", json!(error.to_string())), ("session", json!(session))]),
-    }
+    let error = match tmux.has_session(session) {
+        Ok(true) => return check(name, true, &[("session", json!(session))]),
+        Ok(false) => format!("there is no tmux session {session:?}"),
+        Err(error) => error.to_string(),
+    };
+    check(name, false, &[("error", json!(error)), ("session", json!(session))])
 }
 
 /// Whether the program on `PATH` runs.

@@ -6,7 +6,7 @@ use conveyor_store::sessions;
 use serde_json::{Value, json};
 
 use super::{Subject, SubjectKind, resolve};
-use crate::legacy::{Config, Place, record_end, tmux_session_of};
+use crate::legacy::{Config, Place, check_name, record_end, tmux_session_of};
 use crate::stopping::{self, Agent, Thread};
 use crate::typing::{Guard, Pane, nudge};
 use crate::{Cx, Error, Result};
@@ -42,6 +42,7 @@ pub fn stop(place: &mut Place, request: &Request<'_>) -> Result<Stopped> {
     if let Some(text) = request.message {
         nudge::check(&words(request, text))?;
     }
+    check_name(request.name).map_err(Error::operational)?;
     let subject = resolve(place, request.name).map_err(of_environment)?;
     let Subject { kind, .. } = subject;
     match kind {

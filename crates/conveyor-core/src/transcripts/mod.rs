@@ -78,7 +78,10 @@ pub fn capture_all(cx: &mut Cx, request: &Request<'_>) -> Result<Captures> {
             Err(error) => Captured::failed(role, &error),
         };
         if !captured.has_new_lines() {
-            lacking.push(role.as_str());
+            lacking.push(match &captured.error {
+                Some(reason) => format!("{role} ({reason})"),
+                None => role.to_string(),
+            });
         }
         captures.push(if request.include_content { captured } else { captured.redacted() });
     }

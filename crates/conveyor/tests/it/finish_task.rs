@@ -470,7 +470,7 @@ fn refusals() {
             world.refused(&["stop-task", "demo", "--require-acks"]),
             world.refused(&["finish-task", "demo", "--decision-id", "x"]),
             world.refused(&["finish-task", "demo", "--require-transcript-segment"]),
-            world.refused(&["finish-task", "demo", "--capture-transcript-lines", "-1"]),
+            world.refused(&["finish-task", "demo", "--capture-transcript-lines", "x"]),
             world.refused(&["stop-task", "demo", "--stop-manager"]),
             world.refused(&["stop-task", "demo", "--capture-transcript-before-stop"]),
             world.refused(&["stop-task", "nope"]),

@@ -109,7 +109,7 @@ fn refusals_come_in_order() {
         worker(world, "a", &json!({ "name": "a" }));
         let mut said = vec![
             world.refused(&["open"]),
-            world.refused(&["open", "a b"]),
+            world.refused_with(1, &linux, &["open", "a b"]),
             world.refused(&["open", "a", "--terminal", "iterm"]),
             world.refused(&["open-worker", "nope"]),
             world.refused(&["open-manager", "demo", "--force"]),

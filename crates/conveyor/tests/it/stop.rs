@@ -152,7 +152,7 @@ fn refusals() {
         worker(world, "a", &json!({ "name": "a" }));
         let said = [
             world.refused(&["stop"]),
-            world.refused(&["stop", "a b"]),
+            world.refused_with(1, &world.environment(), &["stop", "a b"]),
             world.refused(&["stop", "app"]),
             world.refused(&["stop", "a", "--json"]),
             world.refused(&["stop", "a", "--force"]),

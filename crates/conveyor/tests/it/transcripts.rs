@@ -133,7 +133,7 @@ fn ended_bindings_count_but_another_terminal_does_not() {
             world.refused(&["transcript-capture", "nope"]),
             world.refused(&["transcript-capture", "demo", "--role", "both"]),
             world.refused(&["transcript-capture", "demo", "--mode", "all"]),
-            world.refused(&["transcript-capture", "demo", "--lines", "-1"]),
+            world.refused(&["transcript-capture", "demo", "--lines", "x"]),
             world.refused(&["transcript-show", "nope"]),
             world.refused(&["transcript-prune", "nope"]),
             world.refused(&["transcript-prune", "demo", "--keep-latest", "-1"]),

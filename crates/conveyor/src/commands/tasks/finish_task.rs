@@ -34,8 +34,8 @@ pub struct FinishTask {
     /// Record first what the terminals show that are to be ended
     #[arg(long)]
     capture_transcript_before_stop: bool,
-    /// Lines above the visible screen
-    #[arg(long, value_name = "N", default_value = "200", value_parser = values::non_negative_integer)]
+    /// Lines above the visible screen; none if it is negative
+    #[arg(long, value_name = "N", default_value = "200", value_parser = values::integer)]
     capture_transcript_lines: i64,
     /// How much becomes a segment
     #[arg(long, value_name = "MODE", default_value = "segment", value_parser = values::capture_mode())]
@@ -114,7 +114,7 @@ Example:
             stop_worker: self.stop_worker,
             stop_manager: self.stop_manager,
             capture: self.capture_transcript_before_stop,
-            capture_lines: u32::try_from(self.capture_transcript_lines).unwrap_or(u32::MAX),
+            capture_lines: u32::try_from(self.capture_transcript_lines.max(0)).unwrap_or(u32::MAX),
             capture_mode: self.capture_transcript_mode,
             require_segment: self.require_transcript_segment,
             gates: Gates {

@@ -49,7 +49,7 @@ Example:
                 let bytes = std::fs::read(&path).map_err(|reason| Error::Unreadable { path, reason })?;
                 String::from_utf8_lossy(&bytes).into_owned()
             }
-            (None, None) => return Err(Failure::usage("classify needs --text or --file")),
+            (None, None) => return Err(Failure::usage("classify needs --text TEXT or --file FILE")),
         };
         app.out().json(&terminal::classify(&text, self.status_age_seconds, self.busy_wait_seconds))
     }

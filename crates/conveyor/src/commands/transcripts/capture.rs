@@ -22,8 +22,8 @@ pub struct TranscriptCapture {
     /// How much becomes a segment
     #[arg(long, value_name = "MODE", default_value = "segment", value_parser = values::capture_mode())]
     mode: CaptureMode,
-    /// Lines above the visible screen
-    #[arg(long, value_name = "N", default_value = "200", value_parser = values::non_negative_integer)]
+    /// Lines above the visible screen; none if it is negative
+    #[arg(long, value_name = "N", default_value = "200", value_parser = values::integer)]
     lines: i64,
     /// Fail unless every side shows something new
     #[arg(long)]
@@ -58,7 +58,7 @@ Example:
             task: &self.task,
             roles: self.role,
             mode: self.mode,
-            lines: u32::try_from(self.lines).unwrap_or(u32::MAX),
+            lines: u32::try_from(self.lines.max(0)).unwrap_or(u32::MAX),
             require_segment: self.require_segment,
             include_content: self.include_content,
             state_root: &state_root,
