@@ -22,6 +22,27 @@ pub struct NewEvent {
     pub payload: String,
 }
 
+/// Who reads events from a rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// A dispatcher that follows the sessions of live bindings.
+    Dispatcher,
+    /// A command that somebody ran for it.
+    Command,
+}
+
+impl Reader {
+    fn as_stored(self) -> Option<&'static str> {
+        match self {
+            Self::Dispatcher => Some(BY_DISPATCHER),
+            Self::Command => None,
+        }
+    }
+}
+
+/// How it is stored that a dispatcher read an event.
+pub(crate) const BY_DISPATCHER: &str = "dispatch";
+
 /// A stored event.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "fields are the columns of the table")]
@@ -52,7 +73,12 @@ fn from_row(row: &Row<'_>) -> Result<Event, StoreError> {
 ///
 /// # Errors
 /// A failing statement.
-pub fn insert_new(tx: &mut Tx<'_>, session_id: &str, events: &[NewEvent]) -> Result<u64, StoreError> {
+pub fn insert_new(
+    tx: &mut Tx<'_>,
+    session_id: &str,
+    events: &[NewEvent],
+    reader: Reader,
+) -> Result<u64, StoreError> {
     let known = known(tx, session_id, events)?;
     let now = tx.now()?.to_ms_text();
     let rows = events.iter().enumerate().filter(|(at, _)| !known.contains(at)).map(|(_, event)| {
@@ -64,10 +90,11 @@ pub fn insert_new(tx: &mut Tx<'_>, session_id: &str, events: &[NewEvent]) -> Res
             Param::from(&event.payload),
             Param::from(event.byte_offset),
             Param::from(&now),
+            Param::from(reader.as_stored()),
         ]
     });
     tx.insert_many(
-        "codex_events (session_id, timestamp, type, subtype, payload_json, byte_offset, ingested_at)",
+        "codex_events (session_id, timestamp, type, subtype, payload_json, byte_offset, ingested_at, ingested_by)",
         rows,
     )
 }
@@ -102,16 +129,6 @@ fn is_same(event: &NewEvent, event_type: &str, timestamp: &str, payload: &str) -
         && event.timestamp.as_ref().is_none_or(|own| own == timestamp)
         // Other programs write the same JSON with spaces or escapes.
         && (event.payload == payload || json::object(&event.payload) == json::object(payload))
-}
-
-/// The id of a session's newest event.
-///
-/// # Errors
-/// A failing statement.
-pub fn newest_id(tx: &mut Tx<'_>, session_id: &str) -> Result<Option<i64>, StoreError> {
-    tx.one("select max(id) from codex_events where session_id = $1", params![session_id], |row| {
-        row.opt_int(0)
-    })
 }
 
 /// The newest step of a turn of a session: the newest event that begins or ends one.

@@ -2,6 +2,7 @@
 
 use conveyor_model::records::Object;
 
+use crate::codex_events::BY_DISPATCHER;
 use crate::{Row, StoreError, Tx, params};
 
 /// A completion of a bound worker that no notification refers to.
@@ -27,6 +28,8 @@ pub struct Unrouted {
     pub task_name: String,
     /// The manager's session; a legacy binding may have none.
     pub manager_session_id: Option<String>,
+    /// Whether a dispatcher read it from the rollout.
+    pub is_read_by_dispatcher: bool,
 }
 
 fn unrouted_row(row: &Row<'_>) -> Result<Unrouted, StoreError> {
@@ -41,6 +44,7 @@ fn unrouted_row(row: &Row<'_>) -> Result<Unrouted, StoreError> {
         task_id: row.text(7)?,
         task_name: row.text(8)?,
         manager_session_id: row.opt_text(9)?,
+        is_read_by_dispatcher: row.opt_text(10)?.as_deref() == Some(BY_DISPATCHER),
     })
 }
 
@@ -65,7 +69,7 @@ pub fn unrouted(
     // `cross join` keeps SQLite from starting at the big table.
     let sql = format!(
         "select e.id, e.timestamp, e.payload_json, w.id, w.name, b.id, b.created_at, t.id, t.name, \
-         b.manager_session_id from bindings b {{by_live}} cross join sessions w cross join tasks t \
+         b.manager_session_id, e.ingested_by from bindings b {{by_live}} cross join sessions w cross join tasks t \
          cross join codex_events e where b.state in ('active', 'ending') and w.id = b.worker_session_id \
          and t.id = b.task_id and e.session_id = w.id and e.subtype = 'task_complete' \
          and e.id > coalesce(w.routed_event_id, 0) {skip} \
@@ -106,8 +110,8 @@ pub fn lagging_marks(tx: &mut Tx<'_>) -> Result<Vec<(String, i64)>, StoreError> 
     )
 }
 
-/// The newest completion of a session, from event `first` on, that is older than the moment
-/// `before` (as stored).
+/// The newest completion of a session that a dispatcher read, from event `first` on, that is older
+/// than the moment `before` (as stored).
 ///
 /// # Errors
 /// A failing statement.
@@ -119,8 +123,8 @@ pub fn newest_before(
 ) -> Result<Option<i64>, StoreError> {
     tx.one(
         "select max(id) from codex_events where session_id = $1 and subtype = 'task_complete' and id >= $2 \
-         and conveyor_ms(timestamp) < conveyor_ms($3)",
-        params![session_id, first, before],
+         and conveyor_ms(timestamp) < conveyor_ms($3) and ingested_by = $4",
+        params![session_id, first, before, BY_DISPATCHER],
         |row| row.opt_int(0),
     )
 }

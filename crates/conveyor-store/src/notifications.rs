@@ -111,6 +111,20 @@ pub fn deliver_by_pull(tx: &mut Tx<'_>, id: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Records who takes a completion to its receiver, and until when that is its business.
+///
+/// # Errors
+/// A failing statement.
+pub fn claim(tx: &mut Tx<'_>, id: i64, dispatcher_id: &str, lease_seconds: i64) -> Result<(), StoreError> {
+    let now = tx.now()?.to_ms_text();
+    tx.execute(
+        "update routed_notifications set claimed_by = $2, claimed_at = $3, claim_expires_at = conveyor_after($4) \
+         where id = $1",
+        params![id, dispatcher_id, now, lease_seconds.max(1)],
+    )?;
+    Ok(())
+}
+
 /// Puts a pending completion off until `seconds` from now, with the reason. The claim columns hold
 /// the moment, which every dispatcher, older ones included, respects.
 ///

@@ -1,7 +1,7 @@
 //! Turning completions of bound workers into notifications of their managers: each completion
 //! event once, ever, oldest first.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use conveyor_model::records::{Object, Session};
 use conveyor_model::{Actor, DeliveryMode, IdPrefix, NotificationState, Severity, Timestamp};
@@ -12,8 +12,8 @@ use conveyor_store::{Tx, commands, parked, sessions, tasks};
 use serde_json::{Value, json};
 
 use super::elements::{COMPLETION, Completion, Element, GivenUp};
-use super::pass::{OwnEvents, Pass};
-use super::{BATCH, Stop, push};
+use super::pass::Pass;
+use super::{BATCH, Request, Stop, push};
 use crate::{Cx, Result, fault};
 
 const HALF_DONE: &str =
@@ -26,16 +26,16 @@ pub(super) fn dedupe_key(event: &Unrouted) -> String {
 }
 
 /// Routes completions until nothing is left or the pass is full.
-pub(super) fn route(cx: &mut Cx, pass: &mut Pass<'_>, stop: &Stop, own: &OwnEvents) -> Result<()> {
+pub(super) fn route(cx: &mut Cx, pass: &mut Pass<'_>, stop: &Stop, behind: &BTreeSet<String>) -> Result<()> {
     if pass.remaining() == 0 {
         return Ok(());
     }
-    let (dispatcher, limit) = (pass.request.dispatcher_id.clone(), pass.remaining());
+    let (request, limit) = (pass.request, pass.remaining());
     let waiting = cx.db.write(|tx| {
-        let elements = give_up_half_done(tx, &dispatcher, limit)?;
+        let elements = give_up_half_done(tx, &request.dispatcher_id, limit)?;
         let left = limit - elements.len().min(limit);
         let mut waiting = Events { elements, looked_at: 0, held: Vec::new(), terminals: Vec::new() };
-        retry(tx, &dispatcher, left, &mut waiting)?;
+        retry(tx, request, left, &mut waiting)?;
         Ok::<_, crate::Error>(waiting)
     })?;
     fault::point("dispatch.after_waiting");
@@ -45,7 +45,7 @@ pub(super) fn route(cx: &mut Cx, pass: &mut Pass<'_>, stop: &Stop, own: &OwnEven
     while pass.remaining() > 0 && !stop.is_requested() {
         let limit = pass.remaining().min(BATCH);
         fault::point("dispatch.before_completions");
-        let batch = cx.db.write(|tx| new_events(tx, &dispatcher, limit, &held, own))?;
+        let batch = cx.db.write(|tx| new_events(tx, request, limit, &held, behind))?;
         fault::point("dispatch.after_completions");
         let full = batch.looked_at == limit;
         pass.add(batch.elements);
@@ -137,7 +137,7 @@ fn tied(
 }
 
 /// Looks again after completions that could not be delivered when they were found.
-fn retry(tx: &mut Tx<'_>, dispatcher: &str, limit: usize, found: &mut Events) -> Result<()> {
+fn retry(tx: &mut Tx<'_>, request: &Request, limit: usize, found: &mut Events) -> Result<()> {
     if limit == 0 {
         return Ok(());
     }
@@ -147,17 +147,19 @@ fn retry(tx: &mut Tx<'_>, dispatcher: &str, limit: usize, found: &mut Events) ->
         }
         let Some(target) = sessions::by_id(tx, &waiting.target_session_id)? else { continue };
         if target.tmux().is_some() {
-            found.elements.extend(push::hand_over_completion(tx, dispatcher, &target, &waiting)?);
+            found.elements.extend(push::hand_over_completion(tx, request, &target, &waiting)?);
             found.knock(&target.id);
             continue;
         }
-        found.elements.push(into_inbox(tx, dispatcher, waiting, target)?);
+        found.elements.push(into_inbox(tx, request, waiting, target)?);
     }
     Ok(())
 }
 
 /// Puts a completion that waited into its receiver's inbox.
-fn into_inbox(tx: &mut Tx<'_>, dispatcher: &str, waiting: Waiting, target: Session) -> Result<Element> {
+fn into_inbox(tx: &mut Tx<'_>, request: &Request, waiting: Waiting, target: Session) -> Result<Element> {
+    let dispatcher = &request.dispatcher_id;
+    notifications::claim(tx, waiting.id, dispatcher, request.lease_seconds)?;
     notifications::deliver_by_pull(tx, waiting.id)?;
     if let Some(parked) = parked::of_notification(tx, waiting.id)? {
         parked::cancel(tx, &parked.id, DeliveryMode::PullRequired.as_str())?;
@@ -226,10 +228,10 @@ impl Events {
 /// Routes up to `limit` completions that nothing refers to yet, and moves the routed marks.
 fn new_events(
     tx: &mut Tx<'_>,
-    dispatcher: &str,
+    request: &Request,
     limit: usize,
     held: &[String],
-    own: &OwnEvents,
+    behind: &BTreeSet<String>,
 ) -> Result<Events> {
     let found = events::unrouted(tx, limit, held)?;
     let mut batch =
@@ -242,12 +244,13 @@ fn new_events(
         }
         return Ok(batch);
     }
-    let newest_old = newest_of_history(tx, &found, own)?;
+    let newest_old = newest_of_history(tx, &found)?;
     let mut taken: HashMap<String, bool> = HashMap::new();
     for event in &found {
+        let is_early = is_history(event) && behind.contains(&event.worker_session_id);
         let free = match taken.get(&event.task_id) {
             Some(free) => *free,
-            None => commands::take_task(tx, &event.task_id)?,
+            None => !is_early && commands::take_task(tx, &event.task_id)?,
         };
         if taken.insert(event.task_id.clone(), free).is_none() && !free {
             batch.held.push(event.task_id.clone());
@@ -255,27 +258,25 @@ fn new_events(
         if !free {
             continue;
         }
-        let suppress =
-            is_history(event, own) && newest_old.get(&event.worker_session_id) != Some(&event.event_id);
-        route_one(tx, dispatcher, event, suppress, &mut batch)?;
+        let suppress = is_history(event) && newest_old.get(&event.worker_session_id) != Some(&event.event_id);
+        route_one(tx, request, event, suppress, &mut batch)?;
         events::mark_routed(tx, &event.worker_session_id, event.event_id)?;
     }
     Ok(batch)
 }
 
-/// Whether this process itself read the event from a rollout, and the event is older than the
-/// binding: history that nobody waits for.
-fn is_history(event: &Unrouted, own: &OwnEvents) -> bool {
-    let brought_in = own.get(&event.worker_session_id).is_some_and(|first| event.event_id >= *first);
+/// Whether a dispatcher read the event from a rollout, and the event is older than the binding:
+/// history that nobody waits for.
+fn is_history(event: &Unrouted) -> bool {
     let at = |text: &str| Timestamp::parse(text);
-    brought_in
+    event.is_read_by_dispatcher
         && matches!((at(&event.timestamp), at(&event.binding_created_at)), (Some(event), Some(bound)) if event < bound)
 }
 
 /// The newest completion of the history of each session that has some.
-fn newest_of_history(tx: &mut Tx<'_>, found: &[Unrouted], own: &OwnEvents) -> Result<HashMap<String, i64>> {
+fn newest_of_history(tx: &mut Tx<'_>, found: &[Unrouted]) -> Result<HashMap<String, i64>> {
     let mut newest = HashMap::new();
-    for event in found.iter().filter(|event| is_history(event, own)) {
+    for event in found.iter().filter(|event| is_history(event)) {
         if !newest.contains_key(&event.worker_session_id) {
             let before = &event.binding_created_at;
             if let Some(id) = events::newest_before(tx, &event.worker_session_id, event.event_id, before)? {
@@ -288,7 +289,7 @@ fn newest_of_history(tx: &mut Tx<'_>, found: &[Unrouted], own: &OwnEvents) -> Re
 
 fn route_one(
     tx: &mut Tx<'_>,
-    dispatcher: &str,
+    request: &Request,
     event: &Unrouted,
     suppress: bool,
     batch: &mut Events,
@@ -299,6 +300,7 @@ fn route_one(
     };
     // A legacy binding without a manager session has nobody to tell.
     let Some(manager) = manager else { return Ok(()) };
+    let dispatcher = request.dispatcher_id.as_str();
     let dedupe_key = dedupe_key(event);
     let correlation_id = tx.fresh_id(IdPrefix::Dispatch);
     let pushes = manager.tmux().is_some();
@@ -314,7 +316,7 @@ fn route_one(
         dedupe_key: dedupe_key.clone(),
         delivery_mode: mode,
         dry_run: false,
-        error: error.map(ToOwned::to_owned),
+        error: None,
         native: None,
         notification_id: None,
         reason: None,
@@ -330,7 +332,6 @@ fn route_one(
         let error = "a notification with this key exists already";
         suppressed(tx, event, ids, &dedupe_key, error, &manager)?;
         element.state = NotificationState::Suppressed.as_str();
-        element.error = Some(error.into());
         batch.elements.push(Element::Completion(Box::new(element)));
         return Ok(());
     }
@@ -352,6 +353,7 @@ fn route_one(
             error,
         },
     )?;
+    notifications::claim(tx, id, dispatcher, request.lease_seconds)?;
     if suppress {
         suppressed(tx, event, ids, &dedupe_key, OLD_HISTORY, &manager)?;
         batch.elements.push(Element::Completion(Box::new(element)));
@@ -367,7 +369,7 @@ fn route_one(
     if pushes {
         // What is said of it follows when its receiver's terminal was looked at.
         if let Some(waiting) = notifications::pending_completion(tx, id)? {
-            batch.elements.extend(push::hand_over_completion(tx, dispatcher, &manager, &waiting)?);
+            batch.elements.extend(push::hand_over_completion(tx, request, &manager, &waiting)?);
         }
         batch.knock(&manager.id);
         return Ok(());

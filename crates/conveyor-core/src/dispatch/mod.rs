@@ -154,7 +154,7 @@ pub fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -> Resul
         while follower.pass(cx)?.more && !stop.is_requested() {}
     }
     let mut terminals = Terminals::InTurn;
-    let processed = pass::run(cx, request, stop, follower.first_stored(), &mut terminals)?;
+    let processed = pass::run(cx, request, stop, &follower.behind(), &mut terminals)?;
     Ok(Report {
         dispatcher_id: request.dispatcher_id.clone(),
         dry_run: request.dry_run,

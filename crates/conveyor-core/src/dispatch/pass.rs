@@ -1,6 +1,6 @@
 //! One pass of a dispatcher: end lapsed claims, execute queued commands, route completions.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use conveyor_model::IdPrefix;
 use conveyor_store::{Tx, commands, completions as events, deliveries, lapses, notifications, parked};
@@ -11,15 +11,13 @@ use super::routing::{self, Batch};
 use super::{BATCH, Request, Stop, Terminals, push, recovery};
 use crate::{Cx, Error, Result, fault};
 
-/// Completions that this process itself read from rollouts: events by session, from this id on.
-pub(super) type OwnEvents = std::collections::HashMap<String, i64>;
-
-/// Runs one pass; gives its elements.
+/// Runs one pass; gives its elements. Of the history of sessions that are `behind` nothing is routed
+/// yet: only its newest completion is, and that is not known.
 pub(super) fn run(
     cx: &mut Cx,
     request: &Request,
     stop: &Stop,
-    own: &OwnEvents,
+    behind: &BTreeSet<String>,
     terminals: &mut Terminals,
 ) -> Result<Vec<Element>> {
     if request.dry_run {
@@ -40,7 +38,7 @@ pub(super) fn run(
     pass.recover(cx)?;
     pass.execute(cx, stop)?;
     if request.routes_completions() {
-        completions::route(cx, &mut pass, stop, own)?;
+        completions::route(cx, &mut pass, stop, behind)?;
     }
     pass.attend(cx, stop, terminals)?;
     Ok(pass.elements)
@@ -90,8 +88,8 @@ impl Pass<'_> {
                 cx.db.write(|tx| parked::release(tx, &session_id))?;
                 continue;
             }
-            let may_type = self.remaining() > 0;
-            self.add(push::attend(cx, self.request, &session_id, may_type)?);
+            let most = self.remaining();
+            self.add(push::attend(cx, self.request, &session_id, most)?);
         }
         Ok(())
     }

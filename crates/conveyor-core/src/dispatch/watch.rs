@@ -145,7 +145,7 @@ fn one_pass(
     let mut processed = 0;
     loop {
         let more = request.ingests() && follower.pass(cx)?.more;
-        let elements = pass::run(cx, request, stop, follower.first_stored(), &mut watched.terminals)?;
+        let elements = pass::run(cx, request, stop, &follower.behind(), &mut watched.terminals)?;
         let counted = elements.iter().filter(|element| element.counts()).count();
         processed += elements.len();
         watched.keep(elements);

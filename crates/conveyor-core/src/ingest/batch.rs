@@ -8,7 +8,7 @@ use conveyor_agents::rollout::{
     self, Content, Reader, Relation, RolloutError, RolloutFile, RolloutIdentity, TurnEvent,
 };
 use conveyor_model::Actor;
-use conveyor_store::codex_events::{self, NewEvent};
+use conveyor_store::codex_events::{self, NewEvent, Reader as EventReader};
 use conveyor_store::rollout_marks::{self, Identity, Mark};
 use conveyor_store::telemetry::{self, Emit};
 use conveyor_store::{Tx, bindings, deliveries, parked, sessions};
@@ -124,10 +124,10 @@ impl Source {
         cx: &mut Cx,
         mark: &mut Mark,
         batch: &Batch,
-        renew: bool,
+        reader: EventReader,
     ) -> Result<Option<u64>> {
         fault::point("ingest.batch_parsed");
-        let stored = cx.db.write(|tx| self.store_within(tx, mark, batch, renew))?;
+        let stored = cx.db.write(|tx| self.store_within(tx, mark, batch, reader))?;
         fault::point("ingest.batch_committed");
         if stored.is_some() {
             mark.offset = offset_after(mark, batch);
@@ -142,13 +142,14 @@ impl Source {
         tx: &mut Tx<'_>,
         mark: &Mark,
         batch: &Batch,
-        renew: bool,
+        reader: EventReader,
     ) -> Result<Option<u64>> {
         if !rollout_marks::advance(tx, mark, offset_after(mark, batch), &self.identity)? {
             return Ok(None);
         }
-        let new_events = codex_events::insert_new(tx, &mark.session_id, &batch.events)?;
-        if renew {
+        let new_events = codex_events::insert_new(tx, &mark.session_id, &batch.events, reader)?;
+        if reader == EventReader::Command {
+            // Somebody works with the session; that a dispatcher looks at it says nothing of it.
             let now = tx.now()?.to_ms_text();
             sessions::set_heartbeat(tx, &mark.session_id, &now)?;
         }

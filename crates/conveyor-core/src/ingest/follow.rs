@@ -1,13 +1,14 @@
 //! Following the rollouts of all bound sessions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use conveyor_agents::rollout::{self, Probe};
 use conveyor_model::{Actor, Severity};
+use conveyor_store::codex_events::Reader;
 use conveyor_store::rollout_marks::{self, Mark};
 use conveyor_store::telemetry::{self, Emit};
-use conveyor_store::{Tx, bindings, codex_events};
+use conveyor_store::{Tx, bindings};
 use serde_json::json;
 
 use super::batch::{self, BATCH_BYTES};
@@ -21,8 +22,6 @@ use crate::{Cx, Error, Result, fault};
 pub struct Follower {
     /// By session id.
     followed: BTreeMap<String, Followed>,
-    /// By session id: the first event that this follower itself stored.
-    first_stored: HashMap<String, i64>,
 }
 
 /// What one pass brought.
@@ -45,6 +44,8 @@ struct Followed {
     /// The file as it was when nothing more could be got from it; `None` before the first look
     /// and while there is more. Inside, `None` stands for a file that is not there.
     settled: Option<Option<Probe>>,
+    /// Whether there was more in the file than the last look has read.
+    is_behind: bool,
     /// The refusal that was reported last: its code, and of which file.
     reported: Option<(&'static str, Option<(u64, u64)>)>,
 }
@@ -63,11 +64,11 @@ impl Follower {
         self.followed.values().any(Followed::has_news)
     }
 
-    /// By session id: the first event that this follower itself stored. What comes from there on may
-    /// be history that nobody waits for.
+    /// The sessions whose rollouts have more to say than was read by the last pass.
     #[must_use]
-    pub fn first_stored(&self) -> &HashMap<String, i64> {
-        &self.first_stored
+    pub fn behind(&self) -> BTreeSet<String> {
+        let behind = self.followed.iter().filter(|(_, followed)| followed.is_behind);
+        behind.map(|(session_id, _)| session_id.clone()).collect()
     }
 
     /// Takes up the bound sessions as the ledger has them now and stores what their rollouts have
@@ -81,16 +82,7 @@ impl Follower {
         fault::point("ingest.refreshed");
         let mut pass = Pass::default();
         for followed in self.followed.values_mut().filter(|followed| followed.has_news()) {
-            let session_id = followed.mark.session_id.clone();
-            let first = match self.first_stored.get(&session_id) {
-                Some(first) => *first,
-                None => cx.db.read(|tx| codex_events::newest_id(tx, &session_id))?.unwrap_or(0) + 1,
-            };
-            let before = pass.new_events;
             followed.look(cx, &mut pass)?;
-            if pass.new_events > before {
-                self.first_stored.insert(session_id, first);
-            }
             pass.more |= followed.settled.is_none();
         }
         Ok(pass)
@@ -111,7 +103,7 @@ impl Follower {
 impl Followed {
     fn new(directory: &Path, mark: Mark) -> Self {
         let path = directory.join(mark.path.as_deref().unwrap_or_default());
-        Self { mark, path, settled: None, reported: None }
+        Self { mark, path, settled: None, is_behind: false, reported: None }
     }
 
     fn has_news(&self) -> bool {
@@ -127,6 +119,7 @@ impl Followed {
             Ok(false) => self.settled = None,
             Err(Error::Ingest(refusal)) => {
                 self.settled = Some(seen);
+                self.is_behind = false;
                 let reason = (refusal.code(), seen.map(|seen| (seen.device, seen.inode)));
                 if self.reported.replace(reason) != Some(reason) {
                     cx.db.write(|tx| record_refusal(tx, &self.mark, &refusal.to_string()))?;
@@ -145,6 +138,8 @@ impl Followed {
         let source = batch::open(&cx.cwd, &self.mark)?;
         let offset = batch::offset_of(&self.mark);
         let batch = source.next_batch(&mut source.reader(offset)?)?;
+        // Another process may be ahead of us; where it is, the next pass finds out.
+        self.is_behind = !batch.is_empty() && batch.end < source.file.size();
         if batch.is_empty() {
             return Ok(true);
         }
@@ -152,7 +147,7 @@ impl Followed {
             cx.db.use_bulk_cache()?;
         }
         // `None`: another process was faster; the next pass takes up what it left.
-        if let Some(new_events) = source.store(cx, &mut self.mark, &batch, false)? {
+        if let Some(new_events) = source.store(cx, &mut self.mark, &batch, Reader::Dispatcher)? {
             pass.new_events += new_events;
             pass.skipped_lines += batch.skipped;
         }

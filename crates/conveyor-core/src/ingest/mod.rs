@@ -10,6 +10,7 @@ mod follow;
 
 use batch::{Batch, Source};
 use conveyor_store::Tx;
+use conveyor_store::codex_events::Reader;
 use conveyor_store::rollout_marks::{self, Mark};
 use serde::Serialize;
 
@@ -87,7 +88,7 @@ impl Still {
     /// Records the look and renews the session's lease. When another process has read on since, its
     /// record stands for this one.
     pub(crate) fn record(&self, tx: &mut Tx<'_>) -> Result<()> {
-        self.source.store_within(tx, &self.mark, &self.batch, true).map(drop)
+        self.source.store_within(tx, &self.mark, &self.batch, Reader::Command).map(drop)
     }
 }
 
@@ -123,7 +124,9 @@ fn read_on(cx: &mut Cx, mark: &mut Mark, totals: &mut Totals, progress: Progress
                 Ended::Still(Box::new(source), batch)
             });
         }
-        let Some(new_events) = source.store(cx, mark, &batch, true)? else { return Ok(Ended::Outrun) };
+        let Some(new_events) = source.store(cx, mark, &batch, Reader::Command)? else {
+            return Ok(Ended::Outrun);
+        };
         totals.batches += 1;
         totals.new_events += new_events;
         totals.skipped_lines += batch.skipped;

@@ -93,6 +93,8 @@ pub struct Event {
     pub payload: String,
     pub timestamp: String,
     pub offset: u64,
+    /// Whether a dispatcher read it.
+    pub by_dispatcher: bool,
 }
 
 /// The ledger at one moment.
@@ -293,8 +295,9 @@ fn live(raw: &mut Raw) -> BTreeMap<String, Binding> {
 }
 
 fn events(raw: &mut Raw) -> BTreeMap<i64, Event> {
-    let rows =
-        raw.rows("select id, session_id, subtype, payload_json, timestamp, byte_offset from codex_events");
+    let rows = raw.rows(
+        "select id, session_id, subtype, payload_json, timestamp, byte_offset, ingested_by from codex_events",
+    );
     let event = |cells: Cells| {
         let row = Event {
             session: text(&cells, 1),
@@ -302,6 +305,7 @@ fn events(raw: &mut Raw) -> BTreeMap<i64, Event> {
             payload: text(&cells, 3),
             timestamp: text(&cells, 4),
             offset: text(&cells, 5).parse().unwrap(),
+            by_dispatcher: cells[6].is_some(),
         };
         (int(&cells, 0), row)
     };

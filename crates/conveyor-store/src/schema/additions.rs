@@ -122,6 +122,8 @@ pub(crate) static ADDITIONS: &[Addition] = &[
     Addition::Column("sessions", text("rollout_digest").null()),
     // Completions up to this event have been routed.
     Addition::Column("sessions", integer("routed_event_id").null()),
+    // Who read an event from its rollout, if it was a dispatcher.
+    Addition::Column("codex_events", text("ingested_by").null()),
     // Whether the gates of closing hold for a task without being asked for.
     Addition::Column("manager_configs", integer("enforce_gates").default("0")),
     // The queue in its own order: what can be claimed now, what is put off, whose claim may lapse.

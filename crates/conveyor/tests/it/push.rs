@@ -455,6 +455,37 @@ fn without_the_guard_it_types_as_0_1_10_did() {
     });
 }
 
+#[test]
+fn without_the_guard_the_whole_queue_is_typed() {
+    on_both_engines(|world| {
+        let fake = stage(world);
+        fake.behave(Mode::Busy);
+        for text in ["one", "two", "three", "four"] {
+            nudge(world, text);
+            world.advance(10);
+        }
+        let off = |more: &[&str]| {
+            let environment = Environment { typing_guard: Some("off".into()), ..world.environment() };
+            let ran = world.run_in(&environment, &[&["dispatch", "--once", "--json"], more].concat());
+            let processed = ran.json()["processed"].clone();
+            let states = processed.as_array().unwrap().iter();
+            states.map(|one| one["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(off(&["--limit", "3"]), ["delivered"; 3]);
+        world.advance(15_000);
+        assert_eq!(off(&[]), ["delivered"]);
+        wait::until(Duration::from_secs(5), "the texts", || fake.told() == ["one", "two", "three", "four"]);
+
+        // One whose sender died does not keep the next one.
+        nudge(world, "five");
+        world.sql(
+            "update deliveries set stage = 'unknown', command_id = null, notification_id = null \
+             where id = (select max(id) from deliveries)",
+        );
+        assert_eq!(off(&[]), ["delivered"]);
+    });
+}
+
 /// Has another dispatcher decide about a message while this one stands still at a point for longer
 /// than it may hold it.
 #[cfg(feature = "fault-points")]

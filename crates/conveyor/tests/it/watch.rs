@@ -145,6 +145,44 @@ fn a_finished_turn_in_a_rollout_reaches_the_manager_by_itself() {
 }
 
 #[test]
+fn history_stays_history_for_whoever_routes_the_rest_of_it() {
+    on_both_engines(|world| {
+        world.bind("demo");
+        begin_rollouts(world, "demo");
+        let old =
+            |second: u32| completion(&format!("2026-01-01T00:00:{second:02}.000Z"), &format!("old {second}"));
+        let history: Vec<Value> = (0..30).map(old).collect();
+        append(&rollout(world, "demo", "worker"), &history);
+        // Ten a pass; each is another process.
+        let once = ["dispatch", "--once", "--ingest", "--json"];
+        for states in [["suppressed"; 10].to_vec(), ["suppressed"; 10].to_vec()] {
+            let said = world.json(&once)["processed"].clone();
+            let told: Vec<&str> =
+                said.as_array().unwrap().iter().map(|one| one["state"].as_str().unwrap()).collect();
+            assert_eq!(told, states);
+            assert!(said[0].get("error").is_none(), "{said}");
+        }
+        let said = world.json(&once)["processed"].clone();
+        let last = said.as_array().unwrap().last().unwrap();
+        assert_eq!((&last["state"], said.as_array().unwrap().len()), (&json!("pull_required"), 10));
+        assert_eq!(world.scalar("select count(*) from routed_notifications where state = 'delivered'"), "1");
+        assert_eq!(
+            world.scalar("select count(*) from routed_notifications where claimed_by is null or claim_expires_at is null"),
+            "0",
+            "who routed each is recorded"
+        );
+        // What somebody read on purpose is told as ever.
+        append(&rollout(world, "demo", "worker"), &[old(40), old(41)]);
+        world.json(&["ingest", "demo-worker"]);
+        let said = world.json(&once)["processed"].clone();
+        assert_eq!(
+            (&said[0]["state"], &said[1]["state"]),
+            (&json!("pull_required"), &json!("pull_required"))
+        );
+    });
+}
+
+#[test]
 fn of_old_history_only_the_newest_completion_is_routed() {
     on_both_engines(|world| {
         world.bind("demo");

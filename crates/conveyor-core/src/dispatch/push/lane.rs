@@ -40,7 +40,7 @@ impl Lane {
             let (mut own, request, id) = (cx.another()?, request.clone(), session_id.clone());
             let thread = std::thread::Builder::new()
                 .name("terminal".into())
-                .spawn(move || attend(&mut own, &request, &id, true))?;
+                .spawn(move || attend(&mut own, &request, &id, usize::MAX))?;
             self.busy.insert(session_id, thread);
         }
         Ok(())

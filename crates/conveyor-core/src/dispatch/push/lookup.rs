@@ -61,6 +61,12 @@ fn decide(
             let fate = Fate::Seen { turn_id: turn_id.as_deref(), after: None };
             Ok(Settled { element: awaited(tx, request, live, open, fate)?, in_the_way: None })
         }
+        // Nobody asks for a proof.
+        Found::Absent | Found::Unclear if !request.guard.strict && open.claim_lapsed => {
+            let element = awaited(tx, request, live, open, Fate::Failed(UNPROVEN))?;
+            deliveries::settle(tx, &open.id, open.stage, &failed("guard_off"))?;
+            Ok(Settled { element, in_the_way: None })
+        }
         // Its proof may still come.
         Found::Absent if open.is_awaited && !open.claim_lapsed => still_open(tx, open, None),
         Found::Absent => {

@@ -80,12 +80,8 @@ impl Item {
 
 /// Does what can be done for one receiver in a terminal: finds out what became of an earlier
 /// message, then types the next one, if the terminal takes it and the pass may still do something.
-pub(super) fn attend(
-    cx: &mut Cx,
-    request: &Request,
-    session_id: &str,
-    may_type: bool,
-) -> Result<Vec<Element>> {
+/// Without a guard nothing needs to be proven, and all are typed one after the other, at most `most`.
+pub(super) fn attend(cx: &mut Cx, request: &Request, session_id: &str, most: usize) -> Result<Vec<Element>> {
     let mut elements = Vec::new();
     let Some(mut live) = Live::of_id(cx, session_id, request.guard)? else {
         // It is in no terminal any more: what waits for it goes into its inbox.
@@ -94,7 +90,7 @@ pub(super) fn attend(
     };
     let settled = lookup::settle(cx, request, &mut live)?;
     elements.extend(settled.element);
-    let Some(item) = next(cx, session_id)?.filter(|item| item.is_wanted(request)) else {
+    let Some(mut item) = next(cx, session_id)?.filter(|item| item.is_wanted(request)) else {
         return Ok(elements);
     };
     if let Some(detail) = settled.in_the_way {
@@ -104,8 +100,17 @@ pub(super) fn attend(
         })?);
         return Ok(elements);
     }
-    elements.extend(send::send(cx, request, &mut live, &item, may_type)?);
-    Ok(elements)
+    loop {
+        let before = elements.len();
+        elements.extend(send::send(cx, request, &mut live, &item, elements.len() < most)?);
+        let is_settled = elements.len() > before && !request.guard.strict;
+        match is_settled.then(|| next(cx, session_id)).transpose()?.flatten() {
+            Some(following) if following.parked.id != item.parked.id && following.is_wanted(request) => {
+                item = following;
+            }
+            _ => return Ok(elements),
+        }
+    }
 }
 
 /// The first message that waits for a session. What was settled otherwise meanwhile waits no more.

@@ -76,7 +76,7 @@ pub(in crate::dispatch) fn hand_over(
         )?,
     };
     let session_id = route.target.id.clone();
-    if parked.reason.is_none() && parked::is_behind_another(tx, &parked)? {
+    if request.guard.strict && parked.reason.is_none() && parked::is_behind_another(tx, &parked)? {
         let item = Item { parked, carried: Carried::Command(Box::new(command.clone())) };
         let said = put_off(tx, &request.dispatcher_id, &route.target, &item, &behind_another())?;
         return Ok(Executed::HandedOver { session_id, said: said.map(Box::new) });
@@ -89,10 +89,11 @@ pub(in crate::dispatch) fn hand_over(
 /// Has a completion wait for its receiver's terminal, held so that nobody else takes it up.
 pub(in crate::dispatch) fn hand_over_completion(
     tx: &mut Tx<'_>,
-    dispatcher: &str,
+    request: &Request,
     target: &Session,
     waiting: &Waiting,
 ) -> Result<Option<Element>> {
+    let dispatcher = request.dispatcher_id.as_str();
     let message = completions::message_of(&waiting.payload);
     let parked = match parked::of_notification(tx, waiting.id)? {
         Some(parked) => parked,
@@ -108,7 +109,7 @@ pub(in crate::dispatch) fn hand_over_completion(
             },
         )?,
     };
-    if parked.reason.is_none() && parked::is_behind_another(tx, &parked)? {
+    if request.guard.strict && parked.reason.is_none() && parked::is_behind_another(tx, &parked)? {
         let item = Item { parked, carried: Carried::Completion(Box::new(waiting.clone())) };
         return put_off(tx, dispatcher, target, &item, &behind_another());
     }

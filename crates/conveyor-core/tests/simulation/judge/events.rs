@@ -33,6 +33,8 @@ fn stored(judge: &mut Judge, change: &Change<'_>) -> Result<(), String> {
             continue;
         }
         ensure!(change.step.job.ingests(), "event {id} was stored by {:?}", change.step.job);
+        let by_dispatcher = matches!(change.step.job, Job::Dispatch { .. } | Job::Follow);
+        ensure!(event.by_dispatcher == by_dispatcher, "event {id} has another reader: {event:?}");
         ensure!(was_written(change, event), "event {id} was never written so: {event:?}");
         judge.count("event stored");
     }

@@ -5,7 +5,7 @@ use conveyor_model::Timestamp;
 use super::{Change, Judge, ensure};
 use crate::jobs::Job;
 use crate::model::{Item, Visit};
-use crate::snapshot::Notification;
+use crate::snapshot::{Event, Notification};
 
 const COMPLETION: &str = "worker_task_complete";
 
@@ -142,7 +142,12 @@ fn of_event(
             judge.count("old history suppressed");
             let at = |text: &str| Timestamp::parse(text);
             let bound = before.live.get(&now.task).and_then(|binding| at(&binding.created_at));
-            change.step.job.ingests() && at(&row.timestamp) < bound
+            let is_history =
+                |event: &Event| event.is_completion && event.by_dispatcher && at(&event.timestamp) < bound;
+            let newer = |(other, event_row): (&i64, &Event)| {
+                *other > event && event_row.session == row.session && is_history(event_row)
+            };
+            is_history(row) && before.events.iter().any(newer)
         }
         _ => false,
     };
