@@ -12,6 +12,9 @@ use crate::{Cx, Error, Result};
 /// So many terminals are attended to at once.
 const MOST: usize = 16;
 
+/// So many messages go to one terminal before its thread can be stopped.
+const IN_A_ROW: usize = 16;
+
 /// The receivers that are being attended to.
 #[derive(Default)]
 pub(in crate::dispatch) struct Lane {
@@ -40,7 +43,7 @@ impl Lane {
             let (mut own, request, id) = (cx.another()?, request.clone(), session_id.clone());
             let thread = std::thread::Builder::new()
                 .name("terminal".into())
-                .spawn(move || attend(&mut own, &request, &id, usize::MAX))?;
+                .spawn(move || attend(&mut own, &request, &id, IN_A_ROW))?;
             self.busy.insert(session_id, thread);
         }
         Ok(())
