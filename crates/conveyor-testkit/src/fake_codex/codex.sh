@@ -12,7 +12,12 @@ paste_begin=$'\033[200~'
 paste_end=$'\033[201~'
 
 now() { date -u +%Y-%m-%dT%H:%M:%S.000Z; }
-record() { printf '{"timestamp":"%s","type":"event_msg","payload":{%s}}\n' "$(now)" "$1" >>"$rollout"; }
+# All at once: whoever sees the first record sees the others.
+record() {
+  local at
+  at=$(now)
+  printf "{\"timestamp\":\"$at\",\"type\":\"event_msg\",\"payload\":{%s}}\\n" "$@" >>"$rollout"
+}
 
 quoted() {
   local t=${1//\\/\\\\}
@@ -47,8 +52,8 @@ draw() {
 }
 
 begin() {
-  record '"type":"task_started","turn_id":"turn"'
-  record "\"type\":\"item_completed\",\"turn_id\":\"turn\",\"item\":{\"type\":\"UserMessage\",\"content\":[{\"type\":\"text\",\"text\":\"$(quoted "$1")\"}]}"
+  record '"type":"task_started","turn_id":"turn"' \
+    "\"type\":\"item_completed\",\"turn_id\":\"turn\",\"item\":{\"type\":\"UserMessage\",\"content\":[{\"type\":\"text\",\"text\":\"$(quoted "$1")\"}]}"
 }
 
 submit() {
