@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use conveyor_model::records::{Object, Session};
+use conveyor_model::records::Object;
 use conveyor_model::{Adapter, EndpointOrigin, json};
 use serde_json::Value;
 
-use crate::{Row, StoreError, Tx, params};
+use crate::{Param, Row, StoreError, Tx, params};
 
 /// A way to a session that is in force.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,13 +61,7 @@ pub fn sessions_without_process(tx: &mut Tx<'_>) -> Result<BTreeSet<String>, Sto
     if tx.one("select {count_of_endpoint_tables}", &[], |row| row.int(0))? == 0 {
         return Ok(BTreeSet::new());
     }
-    let ids = tx.all(
-        "select e.session_id from session_endpoints e join sessions s on s.id = e.session_id \
-         where e.adapter in ($1, $2) and e.state = 'active' and coalesce(s.tmux_session, '') = ''",
-        params![Adapter::Codex.as_str(), Adapter::Pull.as_str()],
-        |row| row.text(0),
-    )?;
-    Ok(ids.into_iter().collect())
+    Ok(without_process(tx, None)?.into_iter().collect())
 }
 
 /// Whether a session is one of those that [`sessions_without_process`] lists. The ledger must have our
@@ -75,17 +69,23 @@ pub fn sessions_without_process(tx: &mut Tx<'_>) -> Result<BTreeSet<String>, Sto
 ///
 /// # Errors
 /// A failing statement.
-pub fn is_without_process(tx: &mut Tx<'_>, session: &Session) -> Result<bool, StoreError> {
-    if session.tmux().is_some() {
-        return Ok(false);
-    }
-    let found = tx.first(
-        "select id from session_endpoints \
-         where session_id = $1 and adapter in ($2, $3) and state = 'active' limit 1",
-        params![&session.id, Adapter::Codex.as_str(), Adapter::Pull.as_str()],
-        |row| row.int(0),
-    )?;
-    Ok(found.is_some())
+pub fn is_without_process(tx: &mut Tx<'_>, session_id: &str) -> Result<bool, StoreError> {
+    Ok(!without_process(tx, Some(session_id))?.is_empty())
+}
+
+/// The sessions without a process of their own; only this one, if one is given.
+fn without_process(tx: &mut Tx<'_>, session_id: Option<&str>) -> Result<Vec<String>, StoreError> {
+    let mut values = vec![Param::from(Adapter::Codex.as_str()), Param::from(Adapter::Pull.as_str())];
+    values.extend(session_id.map(Param::from));
+    let one = if session_id.is_some() { "and e.session_id = $3" } else { "" };
+    tx.all(
+        &format!(
+            "select e.session_id from session_endpoints e join sessions s on s.id = e.session_id \
+             where e.adapter in ($1, $2) and e.state = 'active' and coalesce(s.tmux_session, '') = '' {one}"
+        ),
+        &values,
+        |row| row.text(0),
+    )
 }
 
 /// Lets go of a way to a session, unless it is that of this incarnation.

@@ -36,10 +36,19 @@ pub struct Emit<'a> {
     pub correlation: Value,
     /// Facts about the event: a JSON object.
     pub attributes: Value,
-    /// Whether the time is written in whole seconds, as some chapters demand.
-    pub whole_seconds: bool,
-    /// When it happened, as it is written; `None`: now.
-    pub at: Option<&'a str>,
+    /// When it happened.
+    pub moment: Moment<'a>,
+}
+
+/// When an event happened, and how that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment<'a> {
+    /// Now, with milliseconds.
+    Now,
+    /// Now, in whole seconds, as some chapters demand.
+    ThisSecond,
+    /// At this moment, as it is written.
+    At(&'a str),
 }
 
 impl<'a> Emit<'a> {
@@ -61,8 +70,7 @@ impl<'a> Emit<'a> {
             summary,
             correlation,
             attributes,
-            whole_seconds: false,
-            at: None,
+            moment: Moment::Now,
         }
     }
 
@@ -90,14 +98,14 @@ impl<'a> Emit<'a> {
     /// The same event with its time in whole seconds.
     #[must_use]
     pub fn in_whole_seconds(mut self) -> Self {
-        self.whole_seconds = true;
+        self.moment = Moment::ThisSecond;
         self
     }
 
     /// The same event of another moment, as it is written.
     #[must_use]
     pub fn of_moment(mut self, at: &'a str) -> Self {
-        self.at = Some(at);
+        self.moment = Moment::At(at);
         self
     }
 }
@@ -110,10 +118,10 @@ impl<'a> Emit<'a> {
 pub fn emit(tx: &mut Tx<'_>, event: &Emit<'_>) -> Result<String, StoreError> {
     let id = tx.fresh_id(IdPrefix::Telemetry);
     let now = tx.now()?;
-    let timestamp = match (event.at, event.whole_seconds) {
-        (Some(at), _) => at.to_owned(),
-        (None, true) => now.to_s_text(),
-        (None, false) => now.to_ms_text(),
+    let timestamp = match event.moment {
+        Moment::Now => now.to_ms_text(),
+        Moment::ThisSecond => now.to_s_text(),
+        Moment::At(at) => at.to_owned(),
     };
     tx.held.push(HeldEvent {
         id: id.clone(),

@@ -175,12 +175,13 @@ pub(super) fn restrict(stage: Stage, instructions: &Instructions) -> Result<(), 
     self_test::check(&instructions.denied, &instructions.socket)
 }
 
-/// The program, ready to be started.
-fn program(instructions: &Instructions) -> Result<Command, String> {
+/// The program, announced to whoever started us and ready to be started.
+fn announced(instructions: &Instructions) -> Result<Command, String> {
     let (program, arguments) = instructions.command.split_first().ok_or("there is no program to run")?;
     let mut command = Command::new(program);
     // bubblewrap adds this one.
     command.args(arguments).env_remove("PWD");
+    say("ready").map_err(|error| error.to_string())?;
     Ok(command)
 }
 
@@ -188,17 +189,14 @@ fn program(instructions: &Instructions) -> Result<Command, String> {
 /// when that fails.
 #[cfg(target_os = "linux")]
 fn become_program(instructions: &Instructions) -> Result<u8, String> {
-    let mut command = program(instructions)?;
-    say("ready").map_err(|error| error.to_string())?;
-    Report::not_started(&command.exec()).send(&instructions.word);
+    let error = announced(instructions)?.exec();
+    Report::not_started(&error).send(&instructions.word);
     Ok(NOT_STARTED)
 }
 
 /// Starts the program and reports how it ends: from farther outside, a signal looks like an exit code.
 pub(super) fn start_program(instructions: &Instructions) -> Result<u8, String> {
-    let mut command = program(instructions)?;
-    say("ready").map_err(|error| error.to_string())?;
-    let report = match command.status() {
+    let report = match announced(instructions)?.status() {
         Ok(status) => Report::of(status),
         Err(error) => Report::not_started(&error),
     };

@@ -360,5 +360,5 @@ fn assemble(
 /// Whether a session's process runs. What has none of its own cannot be seen to die.
 fn is_alive(tx: &mut Tx<'_>, session: &Session) -> Result<bool> {
     let runs = session.pid.is_some_and(processes::is_alive);
-    Ok(runs || endpoints::is_without_process(tx, session)?)
+    Ok(runs || endpoints::is_without_process(tx, &session.id)?)
 }

@@ -247,7 +247,8 @@ fn new_events(
     let newest_old = newest_of_history(tx, &found)?;
     let mut taken: HashMap<String, bool> = HashMap::new();
     for event in &found {
-        let is_early = is_history(event) && behind.contains(&event.worker_session_id);
+        let is_history = is_history(event);
+        let is_early = is_history && behind.contains(&event.worker_session_id);
         let free = match taken.get(&event.task_id) {
             Some(free) => *free,
             None => !is_early && commands::take_task(tx, &event.task_id)?,
@@ -258,7 +259,7 @@ fn new_events(
         if !free {
             continue;
         }
-        let suppress = is_history(event) && newest_old.get(&event.worker_session_id) != Some(&event.event_id);
+        let suppress = is_history && newest_old.get(&event.worker_session_id) != Some(&event.event_id);
         route_one(tx, request, event, suppress, &mut batch)?;
         events::mark_routed(tx, &event.worker_session_id, event.event_id)?;
     }

@@ -211,11 +211,9 @@ fn without_a_rollout_the_process_tells() {
 #[test]
 fn a_session_that_registers_itself_is_not_dead_with_the_shell_that_did_it() {
     on_both_engines(|world| {
-        let thread = |name: &str, file: &str| {
-            rollout(world, &format!(".codex/sessions/2026/06/11/rollout-x-{file}.jsonl"), &meta(name));
-        };
-        thread("thread-w", "thread-w");
-        thread("thread-m", "thread-m");
+        for thread in ["thread-w", "thread-m"] {
+            rollout(world, &format!(".codex/sessions/2026/06/11/rollout-x-{thread}.jsonl"), &meta(thread));
+        }
         let inside = Environment { codex_thread_id: Some("thread-w".into()), ..world.environment() };
         let worker = world.run_in(&inside, &["register-worker", "--name", "w", "--self"]).json();
         world.json(&["register-manager", "--name", "m", "--thread-id", "thread-m"]);
