@@ -50,6 +50,7 @@ pub mod telemetry;
 mod tls;
 pub mod transcripts;
 mod value;
+pub mod watches;
 pub mod workers;
 
 pub use changes::{Changes, Wake, Waker};

@@ -1,22 +1,13 @@
 //! Telemetry: the searchable record of what happened. Every event has a twin in the search
 //! table, written in the same transaction.
 
-use conveyor_model::records::{Object, TelemetryEvent};
+use conveyor_model::records::TelemetryEvent;
 use conveyor_model::{Actor, IdPrefix, Severity, json};
 use serde_json::Value;
 
 use crate::dialect::Engine;
 use crate::held::HeldEvent;
 use crate::{Param, Row, StoreError, Tx, params, search};
-
-/// The event that a watching dispatcher writes once per iteration: its lease.
-pub const WATCH_HEARTBEAT: &str = "dispatch_watch_heartbeat";
-
-/// The event with which a watching dispatcher ends because no task is bound any more.
-pub const WATCH_ENDED: &str = "dispatch_watch_ended";
-
-/// The attribute of life signs of dispatchers that end once no task is bound.
-pub const EXIT_WHEN_UNBOUND: &str = "exit_when_unbound";
 
 /// An event about to be written.
 pub struct Emit<'a> {
@@ -236,22 +227,6 @@ pub fn find(tx: &mut Tx<'_>, id: &str) -> Result<Option<TelemetryEvent>, StoreEr
     tx.first(&format!("select {COLUMNS} from telemetry_events where id = $1"), params![id], from_row)
 }
 
-/// The newest events of a type, newest first, at most `limit`.
-///
-/// # Errors
-/// A failing statement.
-pub fn newest_of_type(
-    tx: &mut Tx<'_>,
-    event_type: &str,
-    limit: i64,
-) -> Result<Vec<TelemetryEvent>, StoreError> {
-    tx.all(
-        &format!("select {COLUMNS} from telemetry_events where event_type = $1 order by timestamp desc, id limit $2"),
-        params![event_type, limit],
-        from_row,
-    )
-}
-
 /// Processes that write at the same time commit in another order than their clocks say; so many
 /// further rows are looked at, so that the oldest of them are found nevertheless.
 const STRAGGLERS: i64 = 200;
@@ -300,59 +275,4 @@ fn merge(left: Vec<TelemetryEvent>, right: Vec<TelemetryEvent>, limit: usize) ->
     merged.sort_by(|a, b| a.timestamp.cmp(&b.timestamp));
     merged.truncate(limit);
     merged
-}
-
-/// The newest life sign of a dispatcher; of any dispatcher when `dispatcher` is `None`.
-/// Gives (dispatcher id, time as stored). Dry runs are no life sign.
-///
-/// # Errors
-/// A failing statement.
-pub fn newest_heartbeat(
-    tx: &mut Tx<'_>,
-    dispatcher: Option<&str>,
-) -> Result<Option<(String, String)>, StoreError> {
-    write_held(tx)?;
-    // Dry runs are skipped here, a handful of rows at a time, so that no run of them makes this a scan.
-    const PAGE: usize = 20;
-    let mut seen = 0;
-    loop {
-        let page = heartbeat_page(tx, dispatcher, PAGE, seen)?;
-        let read = page.len();
-        for (timestamp, correlation, attributes) in page {
-            let living = attributes.get("dry_run").and_then(Value::as_bool) != Some(true);
-            if let (true, Some(id)) = (living, correlation.get("dispatcher_id").and_then(Value::as_str)) {
-                return Ok(Some((id.to_owned(), timestamp)));
-            }
-        }
-        if read < PAGE {
-            return Ok(None);
-        }
-        seen += read;
-    }
-}
-
-fn heartbeat_page(
-    tx: &mut Tx<'_>,
-    dispatcher: Option<&str>,
-    limit: usize,
-    offset: usize,
-) -> Result<Vec<(String, Object, Object)>, StoreError> {
-    let map = |row: &Row<'_>| Ok((row.text(0)?, row.object(1)?, row.object(2)?));
-    let (limit, offset) = (limit as i64, offset as i64);
-    match dispatcher {
-        Some(id) => tx.all(
-            "select timestamp, correlation_json, attributes_json from telemetry_events \
-             where event_type = 'dispatch_watch_heartbeat' and {heartbeat_dispatcher} = $1 \
-             and actor = 'dispatch' order by timestamp desc limit $2 offset $3",
-            params![id, limit, offset],
-            map,
-        ),
-        None => tx.all(
-            "select timestamp, correlation_json, attributes_json from telemetry_events \
-             where event_type = 'dispatch_watch_heartbeat' and actor = 'dispatch' \
-             order by timestamp desc limit $1 offset $2",
-            params![limit, offset],
-            map,
-        ),
-    }
 }

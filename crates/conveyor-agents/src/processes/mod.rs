@@ -31,6 +31,12 @@ pub fn is_alive(pid: i64) -> bool {
     })
 }
 
+/// The name of this machine, as it calls itself.
+#[must_use]
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// What can be asked about running processes. Every method fails with
 /// [`io::ErrorKind::NotFound`] when there is no such process (any more).
 pub trait Processes {

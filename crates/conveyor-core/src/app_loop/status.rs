@@ -2,11 +2,12 @@
 
 use conveyor_model::records::{Binding, Session, Task};
 use conveyor_model::{LeaseState, Role, Timestamp};
-use conveyor_store::{Tx, telemetry};
+use conveyor_store::Tx;
 use serde::Serialize;
 
 use super::Judge;
 use super::commands::{direct_inbox_command, dispatcher_command, poll_command};
+use crate::dispatch::life::{self, Life};
 use crate::tasks::TaskRef;
 use crate::{Cx, Error, Result, reference};
 
@@ -35,6 +36,9 @@ pub struct LoopStatus {
 pub struct DispatchStatus {
     /// Which one is judged.
     pub dispatcher_id: String,
+    /// Set when it has said that it ends.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_ended: bool,
     /// Its last life sign, as stored.
     pub last_heartbeat_at: Option<String>,
     /// The verdict.
@@ -149,20 +153,28 @@ impl RoleStatus {
 }
 
 fn dispatch_status(tx: &mut Tx<'_>, judge: Judge<'_>, now: Timestamp) -> Result<DispatchStatus> {
-    let (dispatcher_id, last) = match judge.dispatcher_id {
-        Some(id) => (id.to_owned(), telemetry::newest_heartbeat(tx, Some(id))?),
-        None => {
-            let mut last = telemetry::newest_heartbeat(tx, Some(DEFAULT_DISPATCHER))?;
-            if last.is_none() {
-                last = telemetry::newest_heartbeat(tx, None)?;
-            }
-            let id = last.as_ref().map_or(DEFAULT_DISPATCHER, |(id, _)| id);
-            (id.to_owned(), last)
-        }
+    let mut look = |dispatcher| life::of(tx, dispatcher, judge.stale_after, now);
+    let (named, life) = match judge.dispatcher_id {
+        Some(id) => (id, look(Some(id))?),
+        None => match look(Some(DEFAULT_DISPATCHER))? {
+            Some(life) => (DEFAULT_DISPATCHER, Some(life)),
+            None => (DEFAULT_DISPATCHER, look(None)?),
+        },
     };
-    let last_heartbeat_at = last.map(|(_, at)| at);
-    let (state, _) = verdict(last_heartbeat_at.as_deref(), judge.stale_after, now);
-    Ok(DispatchStatus { dispatcher_id, last_heartbeat_at, state })
+    Ok(match life {
+        Some(Life { last, runs, has_ended }) => DispatchStatus {
+            dispatcher_id: last.dispatcher_id,
+            has_ended,
+            last_heartbeat_at: Some(last.at),
+            state: if runs { LeaseState::Healthy } else { LeaseState::Stale },
+        },
+        None => DispatchStatus {
+            dispatcher_id: named.to_owned(),
+            has_ended: false,
+            last_heartbeat_at: None,
+            state: LeaseState::Missing,
+        },
+    })
 }
 
 fn role_status(session: Option<Session>, task: &Task, role: Role, lease: Lease, ledger: &str) -> RoleStatus {
@@ -201,8 +213,7 @@ impl Lease {
 /// The verdict on the last life sign, and its age.
 fn verdict(last: Option<&str>, stale_after: f64, now: Timestamp) -> (LeaseState, Option<i64>) {
     let Some(last) = last else { return (LeaseState::Missing, None) };
-    let Some(last) = Timestamp::parse(last) else { return (LeaseState::Stale, None) };
-    let age = now.age_seconds_since(last);
+    let Some(age) = life::age_seconds(last, now) else { return (LeaseState::Stale, None) };
     #[allow(clippy::cast_precision_loss, reason = "an age fits an f64 for some hundred million years")]
     let state = if age as f64 <= stale_after { LeaseState::Healthy } else { LeaseState::Stale };
     (state, Some(age))
@@ -216,10 +227,15 @@ fn next_actions(
 ) -> Vec<NextAction> {
     let mut actions = Vec::new();
     if dispatch.state != LeaseState::Healthy {
+        let id = &dispatch.dispatcher_id;
+        let reason = match dispatch.has_ended {
+            true => format!("dispatcher {id} has ended"),
+            false => format!("the heartbeat of dispatcher {id} is {}", dispatch.state),
+        };
         actions.push(NextAction {
             kind: "start_dispatch",
-            prompt: format!("Run: {}", dispatcher_command(&dispatch.dispatcher_id, ledger)),
-            reason: format!("the heartbeat of dispatcher {} is {}", dispatch.dispatcher_id, dispatch.state),
+            prompt: format!("Run: {}", dispatcher_command(id, ledger)),
+            reason,
             role: None,
         });
     }

@@ -143,6 +143,7 @@ pub type Warn<'a> = &'a mut dyn FnMut(&str);
 pub fn close(cx: &mut Cx, request: &Request<'_>, warn: Warn<'_>) -> Result<Closed> {
     check_message(request)?;
     let tmux = cx.tmux.clone();
+    let dispatchers = dispatcher::look(cx)?;
     let outcome = cx.db.write(|tx| {
         let begun = match record::begin(tx, request, &tmux)? {
             Ok(begun) => begun,
@@ -162,7 +163,7 @@ pub fn close(cx: &mut Cx, request: &Request<'_>, warn: Warn<'_>) -> Result<Close
         Some(closed) => closed,
         None => carry_out(cx, request, &begun)?,
     };
-    closed.dispatcher_stopped = Some(dispatcher::wait_for_end(cx)?);
+    closed.dispatcher_stopped = Some(dispatcher::wait_for_end(cx, &dispatchers)?);
     Ok(closed)
 }
 

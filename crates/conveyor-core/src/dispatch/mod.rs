@@ -4,6 +4,7 @@
 
 mod completions;
 mod elements;
+pub(crate) mod life;
 mod pass;
 mod permission;
 mod push;
@@ -76,6 +77,11 @@ impl Request {
 
     fn routes_completions(&self) -> bool {
         matches!(self.only, None | Some(Signal::Completion))
+    }
+
+    /// Whether it moves everything, for as long as it is left alone.
+    fn serves_all(&self) -> bool {
+        self.watch && self.iterations.is_none() && self.only.is_none() && self.ingests()
     }
 
     fn ingests(&self) -> bool {

@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use conveyor_model::Actor;
-use conveyor_store::telemetry::{self, EXIT_WHEN_UNBOUND, Emit, WATCH_ENDED, WATCH_HEARTBEAT};
-use conveyor_store::{Changes, Tx, Wake, bindings};
-use serde_json::json;
+use conveyor_store::telemetry::{self, Emit};
+use conveyor_store::watches::{ENDED, EXIT_WHEN_UNBOUND, HEARTBEAT, INCARNATION, PARTIAL};
+use conveyor_store::{Changes, Wake, bindings};
+use serde_json::{Value, json};
 
 use super::elements::Element;
+use super::life::Incarnation;
 use super::push::Lane;
 use super::{Report, Request, Stop, Terminals, Warn, pass};
 use crate::ingest::Follower;
@@ -25,6 +27,7 @@ struct Watched {
     total: u64,
     kept: VecDeque<Element>,
     terminals: Terminals,
+    incarnation: Incarnation,
     /// No task is bound any more, and this watch was to end then.
     nothing_bound: bool,
 }
@@ -37,50 +40,68 @@ impl Watched {
     }
 }
 
-/// Watches until the iterations are done or a stop is requested.
-pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -> Result<Report> {
-    // A bounded watch does one thing after the other, so that what it did is done when it ends.
-    let terminals = match request.iterations {
-        Some(_) => Terminals::InTurn,
-        None => Terminals::Beside(Lane::default()),
-    };
-    let mut watched =
-        Watched { iterations: 0, total: 0, kept: VecDeque::new(), terminals, nothing_bound: false };
-    let mut follower = Follower::new();
-    let mut outage = Outage::none();
-    let mut changes = observe(cx, stop)?;
-    let interval = tick(request);
-    let mut next_tick = Instant::now();
-    while !stop.is_requested() {
-        watched.iterations += 1;
-        next_tick = (next_tick + interval).max(Instant::now());
-        let ticked = iterate(cx, request, stop, &mut follower, &mut watched);
-        if !survive(cx, ticked, stop, warn, &mut outage, &mut changes)? {
-            break;
-        }
-        if watched.nothing_bound || request.iterations.is_some_and(|most| watched.iterations >= most.max(1)) {
-            break;
-        }
-        // Woken passes belong to this iteration: not counted, no heartbeat of their own.
-        while !stop.is_requested() && !watched.nothing_bound {
-            let wake = cx
-                .db
-                .wait_for_change(&mut changes, next_tick, &mut || request.ingests() && follower.has_news());
-            let woken = match wake {
-                Ok(Wake::TimedOut) => break,
-                Ok(Wake::Nudged) => continue,
-                Ok(Wake::Changed | Wake::Looked) => {
-                    one_pass(cx, request, stop, &mut follower, &mut watched).map(drop)
-                }
-                Err(error) => Err(error.into()),
-            };
-            if !survive(cx, woken, stop, warn, &mut outage, &mut changes)? {
-                break;
-            }
+/// Why a watch ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It was asked to.
+    Stopped,
+    /// Its last iteration is done.
+    Iterations,
+    /// No task is bound any more.
+    Unbound,
+    /// Something that waiting does not cure.
+    Error,
+}
+
+impl End {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Iterations => "iterations",
+            Self::Unbound => "unbound",
+            Self::Error => "error",
         }
     }
-    if let Terminals::Beside(lane) = std::mem::replace(&mut watched.terminals, Terminals::InTurn) {
-        watched.keep(lane.finish()?);
+}
+
+/// Watches until the iterations are done or a stop is requested.
+pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -> Result<Report> {
+    let mut watched = Watched {
+        iterations: 0,
+        total: 0,
+        kept: VecDeque::new(),
+        terminals: terminals(request),
+        incarnation: Incarnation::begun(cx.now()),
+        nothing_bound: false,
+    };
+    let mut follower = Follower::new();
+    loop {
+        let outcome = serve(cx, request, stop, warn, &mut follower, &mut watched);
+        let lane = std::mem::replace(&mut watched.terminals, terminals(request));
+        let outcome = outcome.and_then(|end| {
+            if let Terminals::Beside(lane) = lane {
+                watched.keep(lane.finish()?);
+            }
+            Ok(end)
+        });
+        match outcome {
+            Ok(End::Unbound) if !ends_unbound(cx, request, stop, warn, &watched)? => {
+                // Whoever bound a task meanwhile may have seen that we run, or that we do not.
+                watched.nothing_bound = false;
+                watched.incarnation = Incarnation::begun(cx.now());
+            }
+            Ok(End::Unbound) => break,
+            Ok(end) => {
+                // By its age everybody sees it soon, if it cannot be said now.
+                let _ = cx.db.write(|tx| telemetry::emit(tx, &ended(request, &watched, end)));
+                break;
+            }
+            Err(error) => {
+                // The error is what the user must hear of.
+                let _ = cx.db.write(|tx| telemetry::emit(tx, &ended(request, &watched, End::Error)));
+                return Err(error);
+            }
+        }
     }
     Ok(Report {
         dispatcher_id: request.dispatcher_id.clone(),
@@ -91,6 +112,62 @@ pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -
         processed_total: watched.total,
         watch: true,
     })
+}
+
+/// A bounded watch does one thing after the other, so that what it did is done when it ends.
+fn terminals(request: &Request) -> Terminals {
+    match request.iterations {
+        Some(_) => Terminals::InTurn,
+        None => Terminals::Beside(Lane::default()),
+    }
+}
+
+/// Serves until there is a reason to end.
+fn serve(
+    cx: &mut Cx,
+    request: &Request,
+    stop: &Stop,
+    warn: Warn<'_>,
+    follower: &mut Follower,
+    watched: &mut Watched,
+) -> Result<End> {
+    let mut outage = Outage::none();
+    let mut changes = observe(cx, stop)?;
+    let interval = tick(request);
+    let mut next_tick = Instant::now();
+    while !stop.is_requested() {
+        watched.iterations += 1;
+        next_tick = (next_tick + interval).max(Instant::now());
+        let ticked = iterate(cx, request, stop, follower, watched);
+        if !survive(cx, ticked, stop, warn, &mut outage, &mut changes)? {
+            break;
+        }
+        if watched.nothing_bound {
+            return Ok(End::Unbound);
+        }
+        if request.iterations.is_some_and(|most| watched.iterations >= most.max(1)) {
+            return Ok(End::Iterations);
+        }
+        // Woken passes belong to this iteration: not counted, no heartbeat of their own.
+        while !stop.is_requested() && !watched.nothing_bound {
+            let wake = cx
+                .db
+                .wait_for_change(&mut changes, next_tick, &mut || request.ingests() && follower.has_news());
+            let woken = match wake {
+                Ok(Wake::TimedOut) => break,
+                Ok(Wake::Nudged) => continue,
+                Ok(Wake::Changed | Wake::Looked) => one_pass(cx, request, stop, follower, watched).map(drop),
+                Err(error) => Err(error.into()),
+            };
+            if !survive(cx, woken, stop, warn, &mut outage, &mut changes)? {
+                break;
+            }
+        }
+        if watched.nothing_bound {
+            return Ok(End::Unbound);
+        }
+    }
+    Ok(End::Stopped)
 }
 
 /// The time between iterations. An unlimited watch beats at most once a second.
@@ -120,18 +197,30 @@ fn iterate(
         // Whoever ends the last binding waits for such a dispatcher.
         attributes[EXIT_WHEN_UNBOUND] = true.into();
     }
+    if !request.serves_all() {
+        // Whoever needs a dispatcher does not rely on this one.
+        attributes[PARTIAL] = true.into();
+    }
+    let mut ids = ids(request, watched);
+    ids["iteration"] = watched.iterations.into();
     let event = || {
         Emit::info(
             Actor::Dispatch,
-            WATCH_HEARTBEAT,
+            HEARTBEAT,
             format!("Dispatcher {} is watching.", request.dispatcher_id),
-            json!({ "dispatcher_id": request.dispatcher_id, "iteration": watched.iterations }),
+            ids.clone(),
             attributes.clone(),
         )
-        .in_whole_seconds()
     };
     cx.db.write(|tx| telemetry::emit(tx, &event()))?;
     Ok(())
+}
+
+/// What ties the life signs of this watch and the mark of its end together.
+fn ids(request: &Request, watched: &Watched) -> Value {
+    let mut ids = json!({ "dispatcher_id": request.dispatcher_id });
+    ids[INCARNATION] = watched.incarnation.value().clone();
+    ids
 }
 
 /// Passes until one does not fill its limit; gives the number of elements.
@@ -156,24 +245,56 @@ fn one_pass(
         }
     }
     if request.exit_when_unbound && !stop.is_requested() && !cx.db.read(bindings::any_live)? {
-        cx.db.write(|tx| record_end(tx, request))?;
         watched.nothing_bound = true;
     }
     Ok(processed)
 }
 
-/// Records that the watch ends because nothing is left to be watched.
-fn record_end(tx: &mut Tx<'_>, request: &Request) -> Result<()> {
-    let event = Emit::info(
-        Actor::Dispatch,
-        WATCH_ENDED,
-        format!("Dispatcher {} ended because no task is bound.", request.dispatcher_id),
-        json!({ "dispatcher_id": request.dispatcher_id }),
-        json!({ "reason": "unbound" }),
-    );
-    telemetry::emit(tx, &event)?;
-    tx.wake_waiters();
-    Ok(())
+/// Records that the watch ends because nothing is left to be watched. `false` when a task was bound
+/// after all: whoever bound it may have relied on us, so we go on.
+fn ends_unbound(
+    cx: &mut Cx,
+    request: &Request,
+    stop: &Stop,
+    warn: Warn<'_>,
+    watched: &Watched,
+) -> Result<bool> {
+    let mut outage = Outage::none();
+    loop {
+        match mark_unbound(cx, request, watched) {
+            Err(Error::Store(error)) if error.is_transient() && !stop.is_requested() => {
+                outage.survive(&mut cx.db, error, &|| stop.is_requested(), warn)?;
+            }
+            marked => return marked,
+        }
+    }
+}
+
+fn mark_unbound(cx: &mut Cx, request: &Request, watched: &Watched) -> Result<bool> {
+    let marked = cx.db.write(|tx| {
+        if bindings::any_live(tx)? {
+            return Ok(false);
+        }
+        telemetry::emit(tx, &ended(request, watched, End::Unbound))?;
+        tx.wake_waiters();
+        Ok::<_, Error>(true)
+    })?;
+    // On a server a binding may have been committed beside the mark, by somebody who did not see it yet.
+    Ok(marked && !cx.db.read(bindings::any_live)?)
+}
+
+/// The mark of an end.
+fn ended(request: &Request, watched: &Watched, end: End) -> Emit<'static> {
+    let summary = match end {
+        End::Unbound => format!("Dispatcher {} ended because no task is bound.", request.dispatcher_id),
+        End::Stopped => format!("Dispatcher {} was asked to end.", request.dispatcher_id),
+        End::Iterations => {
+            format!("Dispatcher {} ended after its last iteration.", request.dispatcher_id)
+        }
+        End::Error => format!("Dispatcher {} ended with an error.", request.dispatcher_id),
+    };
+    let attributes = json!({ "dry_run": request.dry_run, "reason": end.as_str() });
+    Emit::info(Actor::Dispatch, ENDED, summary, ids(request, watched), attributes)
 }
 
 /// Whether the watch goes on after a pass: through outages, with one line each; not through what

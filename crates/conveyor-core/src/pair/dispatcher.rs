@@ -3,18 +3,14 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use conveyor_model::Timestamp;
-use conveyor_model::records::TelemetryEvent;
-use conveyor_store::telemetry::{self, WATCH_HEARTBEAT};
+use conveyor_store::watches::{Beat, PARTIAL};
 use serde::Serialize;
 
+use crate::dispatch::life;
 use crate::{Cx, Error, Result};
 
-/// A dispatcher whose last life sign is older does not run any more.
-const LIFE_SIGN_SECONDS: i64 = 10;
-
-/// So many life signs are looked at.
-const LIFE_SIGNS: i64 = 25;
+/// The option with which a dispatcher leaves the session of whoever starts it.
+const OWN_SESSION: &str = "--own-session";
 
 /// The dispatcher that is to run.
 #[derive(Clone, Debug)]
@@ -54,28 +50,23 @@ pub(super) fn ensure(cx: &mut Cx, wanted: Option<&Dispatcher>) -> Result<Dispatc
         return Ok(Dispatch { command: None, ensure: false, pid: None, started: false });
     };
     let words = dispatcher.command(&cx.ledger());
-    let pid = if beats(cx, &dispatcher.id)? { None } else { Some(start(dispatcher, &words)?) };
+    let pid = if runs(cx, &dispatcher.id)? { None } else { Some(start(dispatcher, &words)?) };
     Ok(Dispatch { command: Some(words), ensure: true, pid, started: pid.is_some() })
 }
 
-/// Whether a dispatcher of this identity has given a life sign just now.
-fn beats(cx: &mut Cx, id: &str) -> Result<bool> {
+/// Whether a dispatcher of this identity runs that moves everything, and goes on doing so.
+fn runs(cx: &mut Cx, id: &str) -> Result<bool> {
     let now = cx.now();
-    let beats = cx.db.read(|tx| telemetry::newest_of_type(tx, WATCH_HEARTBEAT, LIFE_SIGNS))?;
-    let lives = |beat: &TelemetryEvent| {
-        let at = Timestamp::parse(&beat.timestamp);
-        let dry = beat.attributes.get("dry_run").is_some_and(|dry| *dry == true);
-        let its_own = beat.correlation.get("dispatcher_id").is_some_and(|own| own == id);
-        its_own && !dry && at.is_some_and(|at| now.age_seconds_since(at) <= LIFE_SIGN_SECONDS)
-    };
-    Ok(beats.iter().any(lives))
+    let serves = |beat: &Beat| !beat.is(PARTIAL);
+    let running = cx.db.read(|tx| life::running(tx, Some(id), life::LIFE_SIGN_SECONDS, now, serves))?;
+    Ok(!running.is_empty())
 }
 
-/// Starts it so that it outlives us and no key that is meant for us reaches it.
+/// Starts it so that it outlives us and our terminal, and no key that is meant for us reaches it.
 fn start(dispatcher: &Dispatcher, words: &[String]) -> Result<u32> {
-    use std::os::unix::process::CommandExt as _;
     let mut command = Command::new(&dispatcher.program);
-    command.args(&words[1..]).process_group(0);
+    // Not in a group of its own: whoever leads one cannot leave for a session of its own.
+    command.args(&words[1..]).arg(OWN_SESSION);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     if let Some(password) = &dispatcher.server_password {
         command.env("PGPASSWORD", password);

@@ -291,7 +291,8 @@ fn the_dispatcher_of_the_last_binding_is_waited_for() {
             world.sql(&format!(
                 "insert into telemetry_events (id, timestamp, actor, event_type, severity, summary, correlation_json, \
                  attributes_json) values ('{id}', '2026-06-11T11:59:55Z', 'dispatch', 'dispatch_watch_heartbeat', 'info', \
-                 's', '{{\"dispatcher_id\":\"{id}\"}}', '{{\"dry_run\":false,\"exit_when_unbound\":{exits}}}')"
+                 's', '{{\"dispatcher_id\":\"{id}\",\"incarnation\":{{\"host\":\"h\",\"pid\":1,\"start\":\"s\"}}}}', \
+                 '{{\"dry_run\":false,\"exit_when_unbound\":{exits}}}')"
             ));
         };
         beat("always", false);
@@ -299,9 +300,9 @@ fn the_dispatcher_of_the_last_binding_is_waited_for() {
         world.sql(
             "insert into telemetry_events (id, timestamp, actor, event_type, severity, summary, correlation_json, \
              attributes_json) values ('end', '2026-06-11T12:00:00.000Z', 'dispatch', 'dispatch_watch_ended', 'info', 's', \
-             '{\"dispatcher_id\":\"pair\"}', '{}')",
+             '{\"dispatcher_id\":\"pair\",\"incarnation\":{\"host\":\"h\",\"pid\":1,\"start\":\"s\"}}', '{}')",
         );
-        assert_eq!(world.json(&["finish-task", "demo"])["dispatcher_stopped"], true);
+        assert_eq!(world.json(&["finish-task", "demo"])["dispatcher_stopped"], json!(null), "it has ended");
         world.bind("other");
         world.sql("delete from telemetry_events where id = 'end'");
         world.bind("third");

@@ -22,6 +22,7 @@ mod db_doctor;
 mod declarations;
 mod discover;
 mod dispatch;
+mod dispatchers;
 mod disposable;
 mod doctor;
 mod documents;

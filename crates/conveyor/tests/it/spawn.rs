@@ -27,7 +27,7 @@ printf '>_ OpenAI Codex\n\n› \n'
 exec sleep 600
 "#;
 
-fn environment(world: &World) -> Environment {
+pub fn environment(world: &World) -> Environment {
     let place = world.dir().join("bin");
     std::fs::create_dir_all(&place).unwrap();
     let program = place.join("codex");

@@ -13,10 +13,10 @@ use crate::harness::{START, World, on_both_engines};
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A process of the real program; killed when the test is over.
-struct Process(Child);
+pub struct Process(pub Child);
 
 impl Process {
-    fn start(world: &World, arguments: &[&str]) -> Self {
+    pub fn start(world: &World, arguments: &[&str]) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_conveyor"))
             .args(arguments)
             .args(["--path", &world.ledger()])
@@ -30,14 +30,14 @@ impl Process {
     }
 
     /// Waits for its end; gives exit code, output and errors.
-    fn end(mut self) -> (Option<i32>, String, String) {
+    pub fn end(mut self) -> (Option<i32>, String, String) {
         let (mut stdout, mut stderr) = (String::new(), String::new());
         self.0.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
         self.0.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
         (self.0.wait().unwrap().code(), stdout, stderr)
     }
 
-    fn signal(&self, signal: rustix::process::Signal) {
+    pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.0);
         rustix::process::kill_process(pid, signal).unwrap();
     }
@@ -50,7 +50,7 @@ impl Drop for Process {
     }
 }
 
-fn watching(world: &World, more: &[&str]) -> Process {
+pub fn watching(world: &World, more: &[&str]) -> Process {
     let mut arguments = vec!["dispatch", "--watch", "--json"];
     arguments.extend(more);
     let process = Process::start(world, &arguments);

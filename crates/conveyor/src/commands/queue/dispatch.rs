@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use conveyor_core::detaching;
 use conveyor_core::dispatch::{self, Request, Signal, Stop};
 use conveyor_model::{CommandType, WORKER_TASK_COMPLETE};
 use conveyor_store::Access;
@@ -42,6 +43,9 @@ pub struct Dispatch {
     /// With --watch: end once no task is bound any more
     #[arg(long, requires = "watch", conflicts_with = "once")]
     exit_when_unbound: bool,
+    /// Leave the session of whoever starts this: for `pair`, whose dispatcher outlives it
+    #[arg(long, hide = true, requires = "watch")]
+    own_session: bool,
     /// Read the rollouts of bound sessions before each pass (an unlimited --watch does so by itself)
     #[arg(long, conflicts_with = "no_ingest")]
     ingest: bool,
@@ -79,6 +83,9 @@ Example:
   conveyor dispatch --watch --path ./ledger.db";
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
+        if self.own_session {
+            detaching::leave_session()?;
+        }
         let guard = self.guard.guard(app)?;
         let mut cx = app.open(&self.db, Access::Write)?;
         let request = Request {

@@ -135,7 +135,7 @@ Example:
 pub(super) fn close(app: &mut App<'_>, db: &DbPath, request: &Request<'_>) -> Result<(), Failure> {
     let mut cx = app.open(db, Access::Write)?;
     if app.host.environment.detached {
-        detaching::leave_session();
+        detaching::leave_session()?;
     } else if let Some(thread_id) = app.host.environment.codex_thread_id.clone()
         && closing::ends_thread(&mut cx, request, &thread_id)?
         && let Some(relayed) = detached::relay(app)
