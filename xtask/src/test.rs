@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
+use conveyor_testkit::codex::Mixture;
 use conveyor_testkit::postgres::{SOCKET_DIR_VARIABLE, Server, enabled};
 
 use crate::failure::{Context as _, Failure};
@@ -21,6 +22,9 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
         .context("starting cargo test")?;
     // The server must be gone before the verdict, whatever it is.
     drop(server);
+    if conveyor_testkit::codex::enabled() {
+        print!("{}", Mixture::legend());
+    }
     let seconds = start.elapsed().as_secs();
     println!("tests took {} min {:02} s", seconds / 60, seconds % 60);
     if status.success() { Ok(()) } else { Err(Failure::new("tests failed")) }

@@ -1,6 +1,6 @@
 //! The real Codex with a scripted model: what is claimed about it is seen here.
 //!
-//! One home and one server for the whole binary; tests keep apart by their directories and texts.
+//! One home and one server for each mixture of versions; tests keep apart by their directories and texts.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
@@ -10,14 +10,13 @@ mod threads;
 mod trust;
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use conveyor_agents::codex::{
     Approval, Client, Codex, CodexError, Message, NewThread, Reading, Sandbox, State, Thread, create,
     deliver, probe,
 };
-use conveyor_testkit::codex::{Home, binary};
+use conveyor_testkit::codex::{Home, Mixture, PerMixture};
 use conveyor_testkit::model_server::{Model, Script};
 use conveyor_testkit::wait;
 
@@ -33,20 +32,29 @@ struct Lab {
 impl Lab {
     /// One of one's own, for tests that kill its server. `None` when switched off.
     fn own() -> Option<Self> {
+        Self::of(Mixture::NEWEST)
+    }
+
+    fn of(mixture: Mixture) -> Option<Self> {
         let model = Model::start(Script::new());
-        let home = Home::new(&model)?;
+        let home = Home::of(mixture, &model)?;
         home.start_server();
         Some(Self { home, model })
     }
 
     /// The one that all other tests share.
     fn shared() -> Option<&'static Self> {
-        static SHARED: OnceLock<Option<Lab>> = OnceLock::new();
-        SHARED.get_or_init(Self::own).as_ref()
+        Self::mixed(Mixture::NEWEST)
+    }
+
+    /// The one that all tests of a mixture share.
+    fn mixed(mixture: Mixture) -> Option<&'static Self> {
+        static SHARED: PerMixture<Option<Lab>> = PerMixture::new();
+        SHARED.get(mixture, || Self::of(mixture)).as_ref()
     }
 
     fn codex(&self) -> Codex {
-        Codex::new(binary().expect("not switched off"), self.home.path())
+        Codex::new(self.home.program(), self.home.path())
     }
 
     fn client(&self) -> Client {

@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use conveyor_agents::codex::{CodexError, Interrupted, State, TurnStatus, interrupt, probe};
+use conveyor_testkit::codex::Release;
 use conveyor_testkit::model_server::{Reply, Script};
 use conveyor_testkit::wait;
 
@@ -31,7 +32,7 @@ fn a_killed_server_is_down_and_its_turn_is_interrupted_after_the_restart() {
     let started = lab.codex().start_server(LIMIT).unwrap();
     assert_eq!(started.status, "started");
     assert_eq!(started.pid, Some(lab.home.server_pid()));
-    assert_eq!(started.app_server_version.as_deref(), Some("0.169.0"));
+    assert_eq!(started.app_server_version.as_deref(), Some(Release::Newest.version()));
     let mut client = lab.client();
     let reading = probe(&mut client, &thread.id).unwrap();
     assert_eq!(reading.state(), State::NotLoaded);

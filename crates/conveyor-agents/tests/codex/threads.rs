@@ -6,16 +6,24 @@ use conveyor_agents::codex::{
     CodexError, Event, Evidence, Hint, Interrupted, Location, Message, Refusal, State, TurnStatus, deliver,
     identify, interrupt, locate, locate_text, wait_for_end,
 };
+use conveyor_testkit::codex::Mixture;
 use conveyor_testkit::model_server::{Reply, Script};
+use conveyor_testkit::on_every_codex;
 
 use super::{LIMIT, Lab, begin, wait_for};
 
-#[test]
-fn the_server_understands_everything_that_is_needed() {
-    let Some(lab) = Lab::shared() else { return };
+on_every_codex!(
+    an_interrupt_ends_the_turn_that_is_meant_and_no_other,
+    an_open_approval_is_seen_and_withdrawn_by_an_interrupt,
+    an_open_question_is_seen,
+    the_server_understands_everything_that_is_needed,
+);
+
+fn the_server_understands_everything_that_is_needed(mixture: Mixture) {
+    let Some(lab) = Lab::mixed(mixture) else { return };
     let mut client = lab.client();
     assert_eq!(client.methods().unwrap().missing(), [""; 0]);
-    assert_eq!(client.server_version(), Some("0.169.0"));
+    assert_eq!(client.server_version(), Some(mixture.server.version()));
 }
 
 #[test]
@@ -88,9 +96,8 @@ fn a_turn_goes_from_idle_to_busy_to_idle_and_is_found() {
     assert_eq!(late, Location::Absent { complete: true });
 }
 
-#[test]
-fn an_open_approval_is_seen_and_withdrawn_by_an_interrupt() {
-    let Some(lab) = Lab::shared() else { return };
+fn an_open_approval_is_seen_and_withdrawn_by_an_interrupt(mixture: Mixture) {
+    let Some(lab) = Lab::mixed(mixture) else { return };
     let steps = [Reply::escalated("touch made-after-approval", "May I?")];
     lab.model.add(Script::new().on("ask for approval", steps));
     let mut client = lab.client();
@@ -114,9 +121,8 @@ fn an_open_approval_is_seen_and_withdrawn_by_an_interrupt() {
     assert!(!cwd.join("made-after-approval").exists());
 }
 
-#[test]
-fn an_open_question_is_seen() {
-    let Some(lab) = Lab::shared() else { return };
+fn an_open_question_is_seen(mixture: Mixture) {
+    let Some(lab) = Lab::mixed(mixture) else { return };
     let question = Reply::question("Red or blue?", ["red", "blue"]);
     lab.model.add(Script::new().on("ask me something", [question]));
     let mut client = lab.client();
@@ -127,9 +133,8 @@ fn an_open_question_is_seen() {
     wait_for(&mut client, &thread, State::Idle);
 }
 
-#[test]
-fn an_interrupt_ends_the_turn_that_is_meant_and_no_other() {
-    let Some(lab) = Lab::shared() else { return };
+fn an_interrupt_ends_the_turn_that_is_meant_and_no_other(mixture: Mixture) {
+    let Some(lab) = Lab::mixed(mixture) else { return };
     let work = Reply::shell("sleep 600; touch finished");
     lab.model.add(Script::new().on("work for long", [work]));
     let mut client = lab.client();

@@ -1,14 +1,21 @@
 //! The dispatcher and terminals of a real Codex.
 
 use conveyor_agents::codex::State;
+use conveyor_testkit::codex::Mixture;
 use conveyor_testkit::model_server::{Reply, Script};
-use conveyor_testkit::wait;
+use conveyor_testkit::{on_every_codex, wait};
 
 use crate::stage::{LIMIT, Lab, Stage};
 
-#[test]
-fn a_message_for_a_busy_worker_is_delivered_once_after_its_turn() {
-    let Some(lab) = Lab::shared() else { return };
+on_every_codex!(
+    a_message_for_a_busy_worker_is_delivered_once_after_its_turn,
+    a_message_behind_an_approval_answers_nothing_and_comes_after_the_answer,
+    a_completion_becomes_a_turn_of_a_manager_in_a_terminal,
+    a_draft_stays_and_the_message_waits,
+);
+
+fn a_message_for_a_busy_worker_is_delivered_once_after_its_turn(mixture: Mixture) {
+    let Some(lab) = Lab::mixed(mixture) else { return };
     let mut stage = Stage::new(lab, "busy");
     lab.model.add(Script::new().on("work on it", [Reply::text("worked").held("busy-work")]));
     stage.enqueue("work on it");
@@ -30,9 +37,8 @@ fn a_message_for_a_busy_worker_is_delivered_once_after_its_turn() {
     assert_eq!(stage.text(commands), "succeeded1,succeeded1");
 }
 
-#[test]
-fn a_message_behind_an_approval_answers_nothing_and_comes_after_the_answer() {
-    let Some(lab) = Lab::shared() else { return };
+fn a_message_behind_an_approval_answers_nothing_and_comes_after_the_answer(mixture: Mixture) {
+    let Some(lab) = Lab::mixed(mixture) else { return };
     let mut stage = Stage::new(lab, "approving");
     let file = stage.project.join("../made-with-consent");
     let command = format!("touch {}", file.display());
@@ -56,9 +62,8 @@ fn a_message_behind_an_approval_answers_nothing_and_comes_after_the_answer() {
     stage.wait_for(State::Idle);
 }
 
-#[test]
-fn a_completion_becomes_a_turn_of_a_manager_in_a_terminal() {
-    let Some(lab) = Lab::shared() else { return };
+fn a_completion_becomes_a_turn_of_a_manager_in_a_terminal(mixture: Mixture) {
+    let Some(lab) = Lab::mixed(mixture) else { return };
     let mut stage = Stage::new(lab, "reporting");
     let manager = stage.seat_manager("managing");
     stage.enqueue("do the reported work");
@@ -76,9 +81,8 @@ fn a_completion_becomes_a_turn_of_a_manager_in_a_terminal() {
     assert!(stage.dispatch().is_empty());
 }
 
-#[test]
-fn a_draft_stays_and_the_message_waits() {
-    let Some(lab) = Lab::shared() else { return };
+fn a_draft_stays_and_the_message_waits(mixture: Mixture) {
+    let Some(lab) = Lab::mixed(mixture) else { return };
     let mut stage = Stage::new(lab, "drafting");
     stage.tmux.tmux(["send-keys", "-t", "=codex-w:", "-l", "my own words"]);
     stage.until_shown("codex-w", "my own words");

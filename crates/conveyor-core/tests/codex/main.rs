@@ -8,14 +8,16 @@ mod slash;
 mod stage;
 
 use conveyor_agents::codex::State;
+use conveyor_testkit::codex::Mixture;
 use conveyor_testkit::model_server::{Reply, Script};
-use conveyor_testkit::wait;
+use conveyor_testkit::{on_every_codex, wait};
 
 use crate::stage::{LIMIT, Lab, Stage};
 
-#[test]
-fn a_real_codex_is_typed_into_only_when_it_takes_a_message() {
-    let Some(lab) = Lab::shared() else { return };
+on_every_codex!(a_real_codex_is_typed_into_only_when_it_takes_a_message);
+
+fn a_real_codex_is_typed_into_only_when_it_takes_a_message(mixture: Mixture) {
+    let Some(lab) = Lab::mixed(mixture) else { return };
     let mut stage = Stage::new(lab, "typing");
 
     // Idle: a turn runs and completes.

@@ -3,10 +3,13 @@
 use conveyor_agents::codex::State;
 use conveyor_core::Error;
 use conveyor_core::typing::{Guard, slash};
+use conveyor_testkit::codex::Mixture;
 use conveyor_testkit::model_server::{Reply, Script};
-use conveyor_testkit::wait;
+use conveyor_testkit::{on_every_codex, wait};
 
 use crate::stage::{LIMIT, Lab, Stage};
+
+on_every_codex!(a_compacted_worker_is_still_supervised, a_cleared_worker_is_followed_to_its_new_thread,);
 
 /// The worker is still supervised: a message becomes a turn, and its end reaches the manager.
 fn goes_on(stage: &mut Stage<'_>, text: &str) {
@@ -16,9 +19,8 @@ fn goes_on(stage: &mut Stage<'_>, text: &str) {
     assert_eq!(stage.dispatch_until("pull_required"), ["pull_required for m"]);
 }
 
-#[test]
-fn a_compacted_worker_is_still_supervised() {
-    let Some(lab) = Lab::shared() else { return };
+fn a_compacted_worker_is_still_supervised(mixture: Mixture) {
+    let Some(lab) = Lab::mixed(mixture) else { return };
     let mut stage = Stage::new(lab, "compacting");
     goes_on(&mut stage, "before the compaction");
     let compacted = slash::compact(&mut stage.cx, "w", Guard::default()).expect("a compaction");
@@ -41,9 +43,8 @@ fn a_compacted_worker_is_still_supervised() {
     lab.model.release("compaction");
 }
 
-#[test]
-fn a_cleared_worker_is_followed_to_its_new_thread() {
-    let Some(lab) = Lab::shared() else { return };
+fn a_cleared_worker_is_followed_to_its_new_thread(mixture: Mixture) {
+    let Some(lab) = Lab::mixed(mixture) else { return };
     let mut stage = Stage::new(lab, "clearing");
     goes_on(&mut stage, "before it is cleared");
     let before = stage.text("select codex_session_path from sessions where name = 'w'");

@@ -1,7 +1,7 @@
 //! A worker and a manager with the real Codex, whose model is scripted.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use conveyor_agents::codex::{
@@ -16,7 +16,7 @@ use conveyor_core::{Cx, Error, RandomIds, ServerChoice, SystemClock, Tmux, queue
 use conveyor_model::CommandType;
 use conveyor_model::shell::quote;
 use conveyor_store::{Access, Db, Location, OpenOptions};
-use conveyor_testkit::codex::{Home, binary};
+use conveyor_testkit::codex::{Home, Mixture, PerMixture};
 use conveyor_testkit::model_server::{Model, Script};
 use conveyor_testkit::{TmuxServer, wait};
 
@@ -32,20 +32,29 @@ pub struct Lab {
 impl Lab {
     /// `None` when tests with the real Codex are switched off.
     pub fn new() -> Option<Self> {
+        Self::of(Mixture::NEWEST)
+    }
+
+    fn of(mixture: Mixture) -> Option<Self> {
         let model = Model::start(Script::new());
-        let home = Home::new(&model)?;
+        let home = Home::of(mixture, &model)?;
         home.start_server();
         Some(Self { home, model })
     }
 
     /// The one that tests share which do not harm its server.
     pub fn shared() -> Option<&'static Self> {
-        static LAB: OnceLock<Option<Lab>> = OnceLock::new();
-        LAB.get_or_init(Self::new).as_ref()
+        Self::mixed(Mixture::NEWEST)
     }
 
-    fn codex(&self) -> Option<Codex> {
-        Some(Codex::new(binary()?, self.home.path()))
+    /// The one that such tests of a mixture share.
+    pub fn mixed(mixture: Mixture) -> Option<&'static Self> {
+        static LABS: PerMixture<Option<Lab>> = PerMixture::new();
+        LABS.get(mixture, || Self::of(mixture)).as_ref()
+    }
+
+    fn codex(&self) -> Codex {
+        Codex::new(self.home.program(), self.home.path())
     }
 }
 
@@ -64,7 +73,7 @@ pub struct Stage<'l> {
 impl<'l> Stage<'l> {
     /// A worker in a project of this name.
     pub fn new(lab: &'l Lab, name: &str) -> Self {
-        let codex = lab.codex().expect("a Codex");
+        let codex = lab.codex();
         let mut client = codex.connect(LIMIT).expect("a running server");
         let project = lab.home.project(name);
         let tmux = TmuxServer::new();
@@ -93,7 +102,7 @@ impl<'l> Stage<'l> {
 
     /// Has a person start Codex in the worker's directory.
     pub fn start_codex(&self, terminal: &str) {
-        let program = quote(&binary().expect("a Codex").display().to_string());
+        let program = quote(&self.lab.home.program().display().to_string());
         start(self.lab, &self.tmux, &self.project, terminal, &program);
     }
 
@@ -242,7 +251,7 @@ fn attach(lab: &Lab, client: &mut Client, tmux: &TmuxServer, project: &Path, ter
         writable: &[],
         keep_history: true,
     };
-    let codex = lab.codex().expect("a Codex");
+    let codex = lab.codex();
     let words: Vec<String> = codex.attach(&thread.id, &how).iter().map(|word| quote(word)).collect();
     start(lab, tmux, project, terminal, &words.join(" "));
     thread

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::{Mixture, Release, place};
 use crate::model_server::Model;
 use crate::wait;
 
@@ -42,17 +43,28 @@ pub struct Home {
 }
 
 impl Home {
-    /// A new home below the target directory; its server is not started yet. `None` when the tests
-    /// with the real Codex are switched off.
+    /// A new home of the newest Codex; its server is not started yet. `None` when the tests with the
+    /// real Codex are switched off.
     ///
     /// # Panics
     /// With one line that says what to do, when Codex is not installed or the home cannot be made.
     #[must_use]
     pub fn new(model: &Model) -> Option<Self> {
-        let codex = super::binary()?;
-        let homes = super::target_dir().join("codex-homes");
-        fs::create_dir_all(&homes).expect("a directory for the homes below the target directory");
-        let dir = tempfile::Builder::new().prefix("home-").tempdir_in(&homes).expect("a directory");
+        Self::of(Mixture::NEWEST, model)
+    }
+
+    /// The same with a server of one version and terminals of another: whichever program starts the
+    /// server, it starts the copy that is there.
+    ///
+    /// # Panics
+    /// As [`Home::new`].
+    #[must_use]
+    pub fn of(mixture: Mixture, model: &Model) -> Option<Self> {
+        let codex = mixture.terminal.binary()?;
+        let packages = packages(mixture.server)?;
+        let homes = place::homes();
+        fs::create_dir_all(homes).expect("a directory for the homes");
+        let dir = tempfile::Builder::new().prefix("home-").tempdir_in(homes).expect("a directory");
         let path = dir.keep();
         let watchdog = command(codex, &path, "/bin/sh")
             .args(["-c", WATCHDOG, "conveyor-test-codex"])
@@ -67,7 +79,7 @@ impl Home {
         let home = Self { path, codex, watchdog };
         fs::write(home.path.join("config.toml"), configuration(model)).expect("a writable home");
         prepare_daemon(&home.path);
-        std::os::unix::fs::symlink(packages(codex), home.path.join("packages")).expect("a writable home");
+        std::os::unix::fs::symlink(packages, home.path.join("packages")).expect("a writable home");
         Some(home)
     }
 
@@ -105,6 +117,12 @@ impl Home {
         }
         fs::write(project.join(".git/HEAD"), "ref: refs/heads/main\n").expect("a writable home");
         project
+    }
+
+    /// The `codex` of its terminals, absolute.
+    #[must_use]
+    pub fn program(&self) -> &'static Path {
+        self.codex
     }
 
     /// `codex` with this home and nothing of the caller's own Codex.
@@ -193,7 +211,7 @@ fn prepare_daemon(home: &Path) {
 }
 
 /// A program whose Codex is the one in this home.
-fn command(codex: &Path, home: &Path, program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub(super) fn command(codex: &Path, home: &Path, program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         // A test may itself be run by an agent; its thread, keys and terminal are none of ours.
@@ -217,9 +235,11 @@ fn environment(home: &Path) -> Vec<(String, String)> {
 }
 
 /// The copy of itself from which Codex runs its server: 400 MB, so all homes share one. It is made
-/// by Codex itself, in a home that stays, because it remembers the home's path.
-fn packages(codex: &Path) -> PathBuf {
-    let seed = super::prefix().join("seed");
+/// by Codex itself, in a home that stays, because it remembers the home's path. `None` when switched
+/// off.
+fn packages(server: Release) -> Option<PathBuf> {
+    let codex = server.binary()?;
+    let seed = server.prefix().join("seed");
     let packages = seed.join("packages");
     fs::create_dir_all(&seed).expect("a writable target directory");
     // Several test programs may want it at the same time.
@@ -231,7 +251,7 @@ fn packages(codex: &Path) -> PathBuf {
         daemon(codex, &seed, "start");
         daemon(codex, &seed, "stop");
     }
-    packages
+    Some(packages)
 }
 
 fn daemon(codex: &Path, home: &Path, action: &str) {

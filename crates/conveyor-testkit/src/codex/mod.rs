@@ -1,15 +1,18 @@
-//! The real Codex for tests: the pinned binary, and homes of its own with a scripted model.
+//! The real Codex for tests: the pinned binaries, and homes of its own with a scripted model.
 //!
-//! One home and one server serve a whole test binary; tests keep apart by their directories
-//! (`Home::project`). A test that kills the server takes a home of its own.
+//! One home and one server for each [`Mixture`] serve a whole test binary; tests keep apart by their
+//! directories (`Home::project`). A test that kills the server takes a home of its own.
 
 mod home;
+mod place;
+mod release;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 pub use home::Home;
+pub use release::{Mixture, PerMixture, Release};
 
 /// Set to `off`, the tests with the real Codex say so and do nothing.
 pub const SWITCH_VARIABLE: &str = "CONVEYOR_TEST_CODEX";
@@ -30,29 +33,13 @@ pub fn enabled() -> bool {
     })
 }
 
-/// The installed `codex`, as npm puts it on people's PATH. `None` only when switched off.
+/// The newest installed `codex`. `None` only when switched off.
 ///
 /// # Panics
 /// With one line that says what to run, when it is not installed.
 #[must_use]
 pub fn binary() -> Option<&'static Path> {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    if !enabled() {
-        return None;
-    }
-    Some(BINARY.get_or_init(|| {
-        let binary = prefix().join("node_modules/.bin/codex");
-        assert!(
-            binary.is_file(),
-            "the real Codex is needed for these tests: run scripts/install-codex or set {SWITCH_VARIABLE}=off"
-        );
-        binary
-    }))
-}
-
-/// Where `scripts/install-codex` installs it.
-fn prefix() -> PathBuf {
-    target_dir().join("codex")
+    Release::Newest.binary()
 }
 
 /// The build directory, as cargo and the scripts find it.

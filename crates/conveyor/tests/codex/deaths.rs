@@ -13,7 +13,7 @@ fn a_codex_that_ends_at_its_start_is_not_registered_and_leaves_nothing() {
     // A program before the real one: everything works but attaching a terminal.
     let place = stage.project.join("bin");
     std::fs::create_dir(&place).unwrap();
-    let real = conveyor_testkit::codex::binary().unwrap();
+    let real = lab.home.program();
     let script = format!(
         "#!/bin/sh\ncase $1 in resume) echo 'Error: out of luck' >&2; exit 1 ;; esac\nexec {} \"$@\"\n",
         real.display()

@@ -1,6 +1,6 @@
 //! The program with real parts: real tmux, the real Codex binary, a scripted model.
 //!
-//! One home and one server for the whole binary; tests keep apart by their directories, ledgers and
+//! One home and one server for each mixture of versions; tests keep apart by their directories, ledgers and
 //! tmux servers. Own homes only where a server is killed or meets a new home.
 
 #![allow(

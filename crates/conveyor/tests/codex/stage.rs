@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use conveyor_agents::codex::{Client, State, probe};
 use conveyor_agents::screen::{StartupState, startup};
-use conveyor_testkit::codex::{Home, binary};
+use conveyor_model::shell::quote;
+use conveyor_testkit::codex::{Home, Mixture, PerMixture};
 use conveyor_testkit::model_server::{Model, Script};
 use conveyor_testkit::{TmuxServer, wait};
 use serde_json::Value;
@@ -26,23 +26,33 @@ pub struct Lab {
 impl Lab {
     /// One of one's own. `None` when switched off.
     pub fn own() -> Option<Self> {
+        Self::of(Mixture::NEWEST)
+    }
+
+    pub fn of(mixture: Mixture) -> Option<Self> {
         let model = Model::start(Script::new());
-        let home = Home::new(&model)?;
+        let home = Home::of(mixture, &model)?;
         // Codex runs commands in a login shell, which takes its PATH from here.
-        let profile = format!("export PATH={}:$PATH\n", program().parent().unwrap().display());
+        let own = program().parent().unwrap().display().to_string();
+        let profile = format!("export PATH={}:\"$PATH\"\n", quote(&own));
         std::fs::write(home.path().join(".profile"), profile).unwrap();
         Some(Self { home, model })
     }
 
     /// The one that most tests share; its server runs.
     pub fn shared() -> Option<&'static Self> {
-        static SHARED: OnceLock<Option<Lab>> = OnceLock::new();
-        let lab = SHARED.get_or_init(|| {
-            let lab = Self::own()?;
+        Self::mixed(Mixture::NEWEST)
+    }
+
+    /// The one that most tests of a mixture share.
+    pub fn mixed(mixture: Mixture) -> Option<&'static Self> {
+        static SHARED: PerMixture<Option<Lab>> = PerMixture::new();
+        let start = || {
+            let lab = Self::of(mixture)?;
             lab.home.start_server();
             Some(lab)
-        });
-        lab.as_ref()
+        };
+        SHARED.get(mixture, start).as_ref()
     }
 
     pub fn client(&self) -> Client {
@@ -56,9 +66,9 @@ fn program() -> &'static Path {
 }
 
 /// `codex` and `conveyor` first.
-fn path() -> OsString {
+fn path(lab: &Lab) -> OsString {
     let own = program().parent().unwrap();
-    let codex = binary().unwrap().parent().unwrap();
+    let codex = lab.home.program().parent().unwrap();
     let system = std::env::var_os("PATH").unwrap_or_default();
     let places = [own.to_owned(), codex.to_owned()].into_iter().chain(std::env::split_paths(&system));
     std::env::join_paths(places).unwrap()
@@ -124,7 +134,7 @@ impl<'l> Stage<'l> {
             }
         }
         let environment: BTreeMap<_, _> = self.lab.home.environment().into_iter().collect();
-        command.envs(environment).env("PATH", path()).env("TMUX_TMPDIR", self.tmux.dir());
+        command.envs(environment).env("PATH", path(self.lab)).env("TMUX_TMPDIR", self.tmux.dir());
         command.current_dir(&self.project).stdin(Stdio::null());
         command.args(arguments);
         command

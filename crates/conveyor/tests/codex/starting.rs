@@ -4,11 +4,18 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use conveyor_agents::codex::State;
+use conveyor_testkit::codex::Mixture;
 use conveyor_testkit::model_server::{Reply, Script};
-use conveyor_testkit::wait;
+use conveyor_testkit::{on_every_codex, wait};
 use serde_json::Value;
 
 use super::stage::{LIMIT, Lab, Stage, ran};
+
+on_every_codex!(
+    a_started_worker_is_the_registered_one_and_has_its_first_message,
+    an_agent_registers_itself_and_is_found_in_its_terminal,
+    without_consent_nothing_is_started_where_codex_would_ask,
+);
 
 const SAFE: [&str; 4] = ["--sandbox", "workspace-write", "--ask-for-approval", "on-request"];
 
@@ -25,9 +32,8 @@ fn shown_thread(stage: &Stage<'_>, session: &str) -> String {
     words.nth(1).unwrap_or_default().to_owned()
 }
 
-#[test]
-fn a_started_worker_is_the_registered_one_and_has_its_first_message() {
-    let Some(lab) = Lab::shared() else { return };
+fn a_started_worker_is_the_registered_one_and_has_its_first_message(mixture: Mixture) {
+    let Some(lab) = Lab::mixed(mixture) else { return };
     let stage = Stage::new(lab, "first");
     lab.model.add(Script::new().on("greet the first", [Reply::text("greeted")]));
     let began = Instant::now();
@@ -109,10 +115,9 @@ fn three_workers_started_at_once_in_one_directory_are_told_apart() {
     assert_eq!(threads.len(), 3);
 }
 
-#[test]
-fn without_consent_nothing_is_started_where_codex_would_ask() {
+fn without_consent_nothing_is_started_where_codex_would_ask(mixture: Mixture) {
     // A server of its own: other tests make threads at the shared one.
-    let Some(lab) = Lab::own() else { return };
+    let Some(lab) = Lab::of(mixture) else { return };
     lab.home.start_server();
     let stage = Stage::in_project(&lab, lab.home.untrusted_project("asking"));
     let threads = lab.client().thread_loaded_list().unwrap().len();
@@ -165,9 +170,8 @@ fn a_manager_is_told_its_task_and_a_worker_may_write_to_the_ledger() {
     );
 }
 
-#[test]
-fn an_agent_registers_itself_and_is_found_in_its_terminal() {
-    let Some(lab) = Lab::shared() else { return };
+fn an_agent_registers_itself_and_is_found_in_its_terminal(mixture: Mixture) {
+    let Some(lab) = Lab::mixed(mixture) else { return };
     let stage = Stage::new(lab, "itself");
     let ledger = stage.ledger().display().to_string();
     // Started by somebody else, into another ledger.

@@ -1,11 +1,14 @@
 //! Whole supervised tasks: real Codex on both sides, each driving Conveyor through its own shell.
 
 use conveyor_agents::codex::{State, probe};
+use conveyor_testkit::codex::Mixture;
 use conveyor_testkit::model_server::{Reply, Script};
-use conveyor_testkit::wait;
+use conveyor_testkit::{on_every_codex, wait};
 use serde_json::Value;
 
 use super::stage::{LIMIT, Lab, Stage};
+
+on_every_codex!(stopping_during_a_turn_stops_its_work, a_supervised_task_from_pair_to_finish,);
 
 const SAFE: [&str; 4] = ["--sandbox", "danger-full-access", "--ask-for-approval", "never"];
 
@@ -34,9 +37,8 @@ fn is_alive(pid: i64) -> bool {
 /// Everything that a supervised task is: the pair is started, the manager observes its worker and
 /// nudges it from its own shell, the worker does two turns, the completions reach the manager as
 /// turns of its own, and closing leaves nothing behind.
-#[test]
-fn a_supervised_task_from_pair_to_finish() {
-    let Some(lab) = Lab::shared() else { return };
+fn a_supervised_task_from_pair_to_finish(mixture: Mixture) {
+    let Some(lab) = Lab::mixed(mixture) else { return };
     let stage = Stage::new(lab, "supervised");
     let ledger = stage.ledger().display().to_string();
     let observed = stage.project.join("observed.json");
@@ -210,9 +212,8 @@ fn a_manager_closes_its_task_and_itself_in_its_own_turn() {
 }
 
 /// Stopping in the middle of a turn really stops it: what it would have written does not appear.
-#[test]
-fn stopping_during_a_turn_stops_its_work() {
-    let Some(lab) = Lab::shared() else { return };
+fn stopping_during_a_turn_stops_its_work(mixture: Mixture) {
+    let Some(lab) = Lab::mixed(mixture) else { return };
     let stage = Stage::new(lab, "stopped");
     let (begun, ended) = (stage.project.join("begun"), stage.project.join("ended"));
     let work = format!("touch {}; sleep 20; touch {}", begun.display(), ended.display());
