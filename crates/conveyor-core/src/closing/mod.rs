@@ -12,6 +12,7 @@ mod record;
 use std::path::Path;
 
 use conveyor_model::CaptureMode;
+use conveyor_model::text::is_blank;
 use conveyor_store::sessions;
 use serde::Serialize;
 use serde_json::Value;
@@ -189,7 +190,7 @@ pub fn ends_thread(cx: &mut Cx, request: &Request<'_>, thread_id: &str) -> Resul
 
 fn check_message(request: &Request<'_>) -> Result<()> {
     match request.message {
-        Some(message) if message.trim().is_empty() => {
+        Some(message) if is_blank(message) => {
             Err(Error::invalid("the message to the worker must not be empty"))
         }
         Some(message) => check_text(message),
