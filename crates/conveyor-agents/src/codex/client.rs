@@ -10,10 +10,10 @@ use super::connection::{self, Connection, Trouble};
 use super::error::{CodexError, Refusal};
 use super::events::{Event, Events};
 use super::protocol::{
-    Approval, ConfigParams, Empty, Goal, GoalAnswer, InitializeAnswer, Input, ItemEntry, ListParams,
-    NameParams, Page, PageParams, Queued, ResumeParams, Sandbox, SandboxPolicy, SettingsParams, Thread,
-    ThreadAnswer, ThreadParams, ThreadStartParams, Turn, TurnAnswer, TurnParams, TurnStartParams,
-    UnsubscribeAnswer, WorkspaceWrite,
+    Approval, BackgroundTerminal, ConfigParams, DeletedAnswer, Empty, Goal, GoalAnswer, GoalParams, Id,
+    InitializeAnswer, Input, ItemEntry, ListParams, NameParams, Page, PageParams, PartParams, Queued,
+    QueuedParams, ResumeParams, Sandbox, SandboxPolicy, SettingsParams, Thread, ThreadAnswer, ThreadParams,
+    ThreadStartParams, Turn, TurnAnswer, TurnParams, TurnStartParams, UnsubscribeAnswer, WorkspaceWrite,
 };
 use super::trust::TrustLevel;
 use super::websocket;
@@ -100,7 +100,13 @@ impl Methods {
     /// What is needed and not there; empty for a server that can be written to.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {
-        NEEDED.into_iter().filter(|method| !self.known.contains(*method)).collect()
+        self.lacking(&NEEDED)
+    }
+
+    /// Which of these methods it does not understand.
+    #[must_use]
+    pub fn lacking(&self, methods: &[&'static str]) -> Vec<&'static str> {
+        methods.iter().copied().filter(|method| !self.known.contains(*method)).collect()
     }
 }
 
@@ -187,6 +193,12 @@ impl Client {
         self.events.missed()
     }
 
+    /// The process of the server, where the system tells.
+    #[must_use]
+    pub fn server_pid(&self) -> Option<u32> {
+        self.connection.peer()
+    }
+
     /// What the server understands: a call of nonsense is answered with the list of what is sense.
     ///
     /// # Errors
@@ -246,7 +258,11 @@ impl Client {
                 SandboxPolicy::WorkspaceWrite(policy)
             }
         };
-        let params = SettingsParams { thread_id, approval_policy: permissions.approval, sandbox_policy };
+        let params = SettingsParams {
+            thread_id: Id(thread_id),
+            approval_policy: permissions.approval,
+            sandbox_policy,
+        };
         self.call::<_, Empty>("thread/settings/update", &params).map(drop)
     }
 
@@ -255,7 +271,7 @@ impl Client {
     /// # Errors
     /// As every request.
     pub fn thread_name_set(&mut self, thread_id: &str, name: &str) -> Result<(), CodexError> {
-        self.call::<_, Empty>("thread/name/set", &NameParams { thread_id, name }).map(drop)
+        self.call::<_, Empty>("thread/name/set", &NameParams { thread_id: Id(thread_id), name }).map(drop)
     }
 
     /// Reads a thread; never loads it.
@@ -263,7 +279,7 @@ impl Client {
     /// # Errors
     /// [`CodexError::NotFound`] when this home has no such thread.
     pub fn thread_read(&mut self, thread_id: &str) -> Result<Thread, CodexError> {
-        Ok(self.call::<_, ThreadAnswer>("thread/read", &ThreadParams { thread_id })?.thread)
+        Ok(self.call::<_, ThreadAnswer>("thread/read", &ThreadParams { thread_id: Id(thread_id) })?.thread)
     }
 
     /// Loads a thread if necessary and subscribes to it.
@@ -272,7 +288,7 @@ impl Client {
     /// [`Refusal::OwnedElsewhere`] when another process has it; [`Refusal::Fresh`] when it has no
     /// rollout yet.
     pub fn thread_resume(&mut self, thread_id: &str) -> Result<Thread, CodexError> {
-        let params = ResumeParams { thread_id, exclude_turns: true };
+        let params = ResumeParams { thread_id: Id(thread_id), exclude_turns: true };
         Ok(self.call::<_, ThreadAnswer>("thread/resume", &params)?.thread)
     }
 
@@ -289,18 +305,7 @@ impl Client {
     /// # Errors
     /// As every request.
     pub fn thread_loaded_list(&mut self) -> Result<Vec<String>, CodexError> {
-        let mut ids: Vec<String> = Vec::new();
-        let mut cursor = None;
-        for _ in 0..1_000 {
-            let params = ListParams { limit: 200, cursor: cursor.as_deref() };
-            let page: Page<String> = self.call("thread/loaded/list", &params)?;
-            ids.extend(page.data);
-            cursor = page.next_cursor;
-            if cursor.is_none() {
-                return Ok(ids);
-            }
-        }
-        Err(CodexError::protocol("the list of loaded threads has no end"))
+        self.every(|client, cursor| client.call("thread/loaded/list", &ListParams { limit: 200, cursor }))
     }
 
     /// The last turns of a thread, newest first, each with its user message.
@@ -308,7 +313,7 @@ impl Client {
     /// # Errors
     /// [`Refusal::Fresh`] when the thread has no rollout yet.
     pub fn turns(&mut self, thread_id: &str, limit: u32) -> Result<Vec<Turn>, CodexError> {
-        let params = PageParams { thread_id, limit, sort_direction: "desc", cursor: None };
+        let params = PageParams { thread_id: Id(thread_id), limit, sort_direction: "desc", cursor: None };
         Ok(self.call::<_, Page<Turn>>("thread/turns/list", &params)?.data)
     }
 
@@ -317,7 +322,7 @@ impl Client {
     /// # Errors
     /// [`Refusal::Fresh`] when the thread has no rollout yet.
     pub fn items(&mut self, thread_id: &str, cursor: Option<&str>) -> Result<Page<ItemEntry>, CodexError> {
-        let params = PageParams { thread_id, limit: 100, sort_direction: "desc", cursor };
+        let params = PageParams { thread_id: Id(thread_id), limit: 100, sort_direction: "desc", cursor };
         self.call("thread/items/list", &params)
     }
 
@@ -326,7 +331,37 @@ impl Client {
     /// # Errors
     /// As every request.
     pub fn queue(&mut self, thread_id: &str) -> Result<Vec<Queued>, CodexError> {
-        Ok(self.call::<_, Page<Queued>>("thread/queue/list", &ThreadParams { thread_id })?.data)
+        self.every(|client, cursor| {
+            client.call("thread/queue/list", &PartParams { thread_id: Id(thread_id), cursor })
+        })
+    }
+
+    /// Takes a message out of Codex's own queue. `false` when it is not there any more.
+    ///
+    /// # Errors
+    /// As every request.
+    pub fn queue_delete(&mut self, thread_id: &str, queued_id: &str) -> Result<bool, CodexError> {
+        let params = QueuedParams { thread_id: Id(thread_id), queued_submission_id: Id(queued_id) };
+        Ok(self.call::<_, DeletedAnswer>("thread/queue/delete", &params)?.deleted)
+    }
+
+    /// The commands of a thread that still run.
+    ///
+    /// # Errors
+    /// As every request.
+    pub fn background_terminals(&mut self, thread_id: &str) -> Result<Vec<BackgroundTerminal>, CodexError> {
+        self.every(|client, cursor| {
+            client.call("thread/backgroundTerminals/list", &PartParams { thread_id: Id(thread_id), cursor })
+        })
+    }
+
+    /// Ends the commands of a thread that still run.
+    ///
+    /// # Errors
+    /// As every request.
+    pub fn background_terminals_clean(&mut self, thread_id: &str) -> Result<(), CodexError> {
+        let params = ThreadParams { thread_id: Id(thread_id) };
+        self.call::<_, Empty>("thread/backgroundTerminals/clean", &params).map(drop)
     }
 
     /// The goal that Codex pursues in a thread by itself.
@@ -334,7 +369,16 @@ impl Client {
     /// # Errors
     /// As every request.
     pub fn goal(&mut self, thread_id: &str) -> Result<Option<Goal>, CodexError> {
-        Ok(self.call::<_, GoalAnswer>("thread/goal/get", &ThreadParams { thread_id })?.goal)
+        Ok(self.call::<_, GoalAnswer>("thread/goal/get", &ThreadParams { thread_id: Id(thread_id) })?.goal)
+    }
+
+    /// Lets a goal rest: no turn is started for it until somebody takes it up again.
+    ///
+    /// # Errors
+    /// As every request.
+    pub fn goal_pause(&mut self, thread_id: &str) -> Result<(), CodexError> {
+        let params = GoalParams { thread_id: Id(thread_id), status: "paused" };
+        self.call::<_, GoalAnswer>("thread/goal/set", &params).map(drop)
     }
 
     /// Starts a turn. In a thread that is busy this steers the running turn instead, whose id comes
@@ -344,9 +388,9 @@ impl Client {
     /// [`CodexError::NotFound`] when the thread is not loaded.
     pub fn turn_start(&mut self, thread_id: &str, text: &str, message_id: &str) -> Result<Turn, CodexError> {
         let params = TurnStartParams {
-            thread_id,
+            thread_id: Id(thread_id),
             input: [Input { text, text_elements: [] }],
-            client_user_message_id: message_id,
+            client_user_message_id: Id(message_id),
             turn_trigger: NAME,
         };
         Ok(self.call::<_, TurnAnswer>("turn/start", &params)?.turn)
@@ -355,13 +399,10 @@ impl Client {
     /// Ends a turn; an open request of it is withdrawn.
     ///
     /// # Errors
-    /// [`Refusal::NothingRunning`], [`Refusal::Race`] when another turn runs. An empty turn id is
-    /// refused here: the server accepts it and does nothing.
+    /// [`Refusal::NothingRunning`], [`Refusal::Race`] when another turn runs.
     pub fn turn_interrupt(&mut self, thread_id: &str, turn_id: &str) -> Result<(), CodexError> {
-        if turn_id.is_empty() {
-            return Err(CodexError::protocol("no turn was named"));
-        }
-        self.call::<_, Empty>("turn/interrupt", &TurnParams { thread_id, turn_id }).map(drop)
+        let params = TurnParams { thread_id: Id(thread_id), turn_id: Id(turn_id) };
+        self.call::<_, Empty>("turn/interrupt", &params).map(drop)
     }
 
     /// Lets go of a thread. `false` when it was not subscribed to.
@@ -369,7 +410,8 @@ impl Client {
     /// # Errors
     /// As every request.
     pub fn thread_unsubscribe(&mut self, thread_id: &str) -> Result<bool, CodexError> {
-        let answer: UnsubscribeAnswer = self.call("thread/unsubscribe", &ThreadParams { thread_id })?;
+        let answer: UnsubscribeAnswer =
+            self.call("thread/unsubscribe", &ThreadParams { thread_id: Id(thread_id) })?;
         Ok(answer.status == "unsubscribed")
     }
 
@@ -378,7 +420,7 @@ impl Client {
     /// # Errors
     /// [`CodexError::NotFound`] when the thread is not loaded.
     pub fn thread_compact_start(&mut self, thread_id: &str) -> Result<(), CodexError> {
-        self.call::<_, Empty>("thread/compact/start", &ThreadParams { thread_id }).map(drop)
+        self.call::<_, Empty>("thread/compact/start", &ThreadParams { thread_id: Id(thread_id) }).map(drop)
     }
 
     /// The home's projects for a session in this directory, with what the user decided about each.
@@ -399,6 +441,24 @@ impl Client {
     fn config(&mut self, cwd: &str) -> Result<Value, CodexError> {
         let mut answer: Value = self.call("config/read", &ConfigParams { cwd })?;
         Ok(answer["config"].take())
+    }
+
+    /// All parts of a list.
+    fn every<T>(
+        &mut self,
+        mut part: impl FnMut(&mut Self, Option<&str>) -> Result<Page<T>, CodexError>,
+    ) -> Result<Vec<T>, CodexError> {
+        let mut entries: Vec<T> = Vec::new();
+        let mut cursor: Option<String> = None;
+        for _ in 0..1_000 {
+            let page = part(self, cursor.as_deref())?;
+            entries.extend(page.data);
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return Ok(entries);
+            }
+        }
+        Err(CodexError::protocol("a list of the server has no end"))
     }
 
     /// One request and its answer. A server that has too much to do is asked again until the

@@ -200,3 +200,43 @@ fn too_long_a_text_and_an_unnamed_turn_are_not_sent() {
     drop(client);
     assert_eq!(server.requests().len(), 2);
 }
+
+/// The server takes an empty id for whatever there is: an empty turn for the one that runs.
+#[test]
+fn no_empty_id_leaves_the_house() {
+    type Send = fn(&mut Client, &str) -> Result<(), CodexError>;
+    let sent: [(&str, Send); 17] = [
+        ("the thread's permissions", |client, id| {
+            let permissions =
+                Permissions { sandbox: Sandbox::ReadOnly, approval: Approval::Never, writable: &[] };
+            client.thread_permissions_set(id, Path::new("/"), &permissions)
+        }),
+        ("the name's thread", |client, id| client.thread_name_set(id, "n")),
+        ("the thread read", |client, id| client.thread_read(id).map(drop)),
+        ("the thread resumed", |client, id| client.thread_resume(id).map(drop)),
+        ("the turns' thread", |client, id| client.turns(id, 1).map(drop)),
+        ("the items' thread", |client, id| client.items(id, None).map(drop)),
+        ("the queue's thread", |client, id| client.queue(id).map(drop)),
+        ("what is taken from a queue", |client, id| client.queue_delete("t", id).map(drop)),
+        ("the commands' thread", |client, id| client.background_terminals(id).map(drop)),
+        ("the thread whose commands end", Client::background_terminals_clean),
+        ("the goal's thread", |client, id| client.goal(id).map(drop)),
+        ("the resting goal's thread", Client::goal_pause),
+        ("the message's thread", |client, id| client.turn_start(id, "hi", "m").map(drop)),
+        ("the message", |client, id| client.turn_start("t", "hi", id).map(drop)),
+        ("the turn", |client, id| client.turn_interrupt("t", id)),
+        ("the thread let go", |client, id| client.thread_unsubscribe(id).map(drop)),
+        ("the thread compacted", Client::thread_compact_start),
+    ];
+    let server = FakeServer::new(|request| vec![json!({"id": request["id"], "result": {}})]);
+    let mut client = server.client();
+    for (what, send) in sent {
+        for empty in ["", " ", "\n"] {
+            let refused = send(&mut client, empty);
+            assert!(matches!(refused, Err(CodexError::Protocol { .. })), "{what}: {refused:?}");
+        }
+    }
+    drop(client);
+    let methods = server.requests().into_iter().map(|request| request["method"].clone());
+    assert_eq!(methods.collect::<Vec<_>>(), ["initialize", "initialized"]);
+}

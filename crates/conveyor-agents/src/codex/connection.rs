@@ -42,6 +42,17 @@ impl Connection {
         }
     }
 
+    /// The process at the other end, where the system tells.
+    pub(super) fn peer(&self) -> Option<u32> {
+        #[cfg(target_os = "linux")]
+        {
+            let peer = rustix::net::sockopt::socket_peercred(&self.stream).ok()?;
+            u32::try_from(peer.pid.as_raw_nonzero().get()).ok()
+        }
+        #[cfg(not(target_os = "linux"))]
+        None
+    }
+
     pub(super) fn send(&mut self, message: &[u8], deadline: Instant) -> Result<(), Trouble> {
         self.write(&websocket::text(message), deadline)
     }

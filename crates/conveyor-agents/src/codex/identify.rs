@@ -66,6 +66,9 @@ fn of(thread: Option<Thread>, evidence: Evidence) -> Vec<Candidate> {
 
 /// The thread of this id, if the home has it.
 fn known(client: &mut Client, id: &str) -> Result<Option<Thread>, CodexError> {
+    if id.trim().is_empty() {
+        return Ok(None);
+    }
     match client.thread_read(id) {
         Ok(thread) => Ok(Some(thread)),
         Err(CodexError::NotFound { .. }) => Ok(None),

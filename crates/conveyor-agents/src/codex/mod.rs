@@ -17,6 +17,7 @@
 
 mod client;
 mod connection;
+mod ending;
 mod error;
 mod events;
 mod identify;
@@ -29,12 +30,14 @@ mod turns;
 mod websocket;
 
 pub use client::{Client, Methods, NewThread, Permissions, is_listening};
+pub use ending::{Ongoing, THREAD_VARIABLE, end_work, lacking_to_end, workers_of};
 pub use error::{CodexError, Refusal};
 pub use events::Event;
 pub use identify::{Candidate, Evidence, Hint, identify};
 pub use program::{Attachment, Codex, Features, ServerStart, create};
 pub use protocol::{
-    Approval, Flag, Goal, Item, ItemEntry, Page, Queued, Sandbox, Status, Thread, Turn, TurnError, TurnStatus,
+    Approval, BackgroundTerminal, Flag, Goal, Item, ItemEntry, Page, Queued, Sandbox, Status, Thread, Turn,
+    TurnError, TurnStatus,
 };
 pub use state::{Reading, State, probe};
 pub use terminal::{agent_process, panes_of_thread};

@@ -2,7 +2,8 @@
 //! an answer is ignored, so that newer servers can be read. A test compares these types with the
 //! schema that the installed Codex gives out.
 
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A thread: one conversation, in memory or saved.
 #[derive(Clone, Debug, Deserialize)]
@@ -28,6 +29,8 @@ pub struct Thread {
     pub thread_source: Option<String>,
     /// The version of Codex that made it.
     pub cli_version: String,
+    /// The thread for which it works, of an agent that another agent has started.
+    pub parent_thread_id: Option<String>,
 }
 
 impl Thread {
@@ -214,6 +217,16 @@ pub struct Queued {
     pub client_user_message_id: String,
 }
 
+/// A command that a thread has started and that still runs, in the turn or behind its back.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackgroundTerminal {
+    /// The command, as the agent wrote it.
+    pub command: String,
+    /// Its process, as far as the server tells.
+    pub os_pid: Option<u32>,
+}
+
 /// A part of a list.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -248,6 +261,19 @@ pub enum Approval {
     Never,
 }
 
+/// An id in a request. An empty one is never sent: the server takes it for whatever there is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Id<'a>(pub(super) &'a str);
+
+impl Serialize for Id<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.trim().is_empty() {
+            return Err(S::Error::custom("an id is empty"));
+        }
+        serializer.serialize_str(self.0)
+    }
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ThreadStartParams<'a> {
@@ -262,7 +288,7 @@ pub(super) struct ThreadStartParams<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SettingsParams<'a> {
-    pub(super) thread_id: &'a str,
+    pub(super) thread_id: Id<'a>,
     pub(super) approval_policy: Approval,
     pub(super) sandbox_policy: SandboxPolicy,
 }
@@ -290,20 +316,20 @@ pub(super) struct WorkspaceWrite {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ThreadParams<'a> {
-    pub(super) thread_id: &'a str,
+    pub(super) thread_id: Id<'a>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct NameParams<'a> {
-    pub(super) thread_id: &'a str,
+    pub(super) thread_id: Id<'a>,
     pub(super) name: &'a str,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ResumeParams<'a> {
-    pub(super) thread_id: &'a str,
+    pub(super) thread_id: Id<'a>,
     pub(super) exclude_turns: bool,
 }
 
@@ -311,11 +337,34 @@ pub(super) struct ResumeParams<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PageParams<'a> {
-    pub(super) thread_id: &'a str,
+    pub(super) thread_id: Id<'a>,
     pub(super) limit: u32,
     pub(super) sort_direction: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cursor: Option<&'a str>,
+}
+
+/// A part of what belongs to a thread.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PartParams<'a> {
+    pub(super) thread_id: Id<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cursor: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct GoalParams<'a> {
+    pub(super) thread_id: Id<'a>,
+    pub(super) status: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct QueuedParams<'a> {
+    pub(super) thread_id: Id<'a>,
+    pub(super) queued_submission_id: Id<'a>,
 }
 
 #[derive(Debug, Serialize)]
@@ -329,9 +378,9 @@ pub(super) struct ListParams<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct TurnStartParams<'a> {
-    pub(super) thread_id: &'a str,
+    pub(super) thread_id: Id<'a>,
     pub(super) input: [Input<'a>; 1],
-    pub(super) client_user_message_id: &'a str,
+    pub(super) client_user_message_id: Id<'a>,
     pub(super) turn_trigger: &'static str,
 }
 
@@ -346,8 +395,8 @@ pub(super) struct Input<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct TurnParams<'a> {
-    pub(super) thread_id: &'a str,
-    pub(super) turn_id: &'a str,
+    pub(super) thread_id: Id<'a>,
+    pub(super) turn_id: Id<'a>,
 }
 
 #[derive(Debug, Serialize)]
@@ -375,6 +424,11 @@ pub(super) struct GoalAnswer {
 pub(super) struct InitializeAnswer {
     pub(super) codex_home: String,
     pub(super) user_agent: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct DeletedAnswer {
+    pub(super) deleted: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -141,12 +141,21 @@ fn what_is_sent_is_what_the_server_takes() {
             takes("ThreadStartParams", json!(params));
         }
     }
-    let thread_id = "t";
-    for method in
-        ["ThreadRead", "ThreadUnsubscribe", "ThreadCompactStart", "ThreadGoalGet", "ThreadQueueList"]
-    {
+    let thread_id = Id("t");
+    for method in [
+        "ThreadRead",
+        "ThreadUnsubscribe",
+        "ThreadCompactStart",
+        "ThreadGoalGet",
+        "ThreadBackgroundTerminalsClean",
+    ] {
         takes(&format!("{method}Params"), json!(ThreadParams { thread_id }));
     }
+    for method in ["ThreadQueueList", "ThreadBackgroundTerminalsList"] {
+        takes(&format!("{method}Params"), json!(PartParams { thread_id, cursor: Some("c") }));
+    }
+    takes("ThreadQueueDeleteParams", json!(QueuedParams { thread_id, queued_submission_id: Id("q") }));
+    takes("ThreadGoalSetParams", json!(GoalParams { thread_id, status: "paused" }));
     let roots = WorkspaceWrite { writable_roots: vec!["/x".into()], ..WorkspaceWrite::default() };
     let policies =
         [SandboxPolicy::ReadOnly, SandboxPolicy::WorkspaceWrite(roots), SandboxPolicy::DangerFullAccess];
@@ -164,9 +173,10 @@ fn what_is_sent_is_what_the_server_takes() {
         takes(&format!("{method}Params"), json!(ListParams { limit: 1, cursor: Some("c") }));
     }
     let input = [Input { text: "x", text_elements: [] }];
-    let params = TurnStartParams { thread_id, input, client_user_message_id: "c", turn_trigger: "conveyor" };
+    let params =
+        TurnStartParams { thread_id, input, client_user_message_id: Id("c"), turn_trigger: "conveyor" };
     takes("TurnStartParams", json!(params));
-    takes("TurnInterruptParams", json!(TurnParams { thread_id, turn_id: "u" }));
+    takes("TurnInterruptParams", json!(TurnParams { thread_id, turn_id: Id("u") }));
     takes("ConfigReadParams", json!(ConfigParams { cwd: "/" }));
 }
 
@@ -192,7 +202,10 @@ fn the_least_that_the_server_may_answer_is_enough() {
     reads::<Page<Turn>>(schemas, "ThreadTurnsListResponse");
     reads::<Page<ItemEntry>>(schemas, "ThreadItemsListResponse");
     reads::<Page<Queued>>(schemas, "ThreadQueueListResponse");
+    reads::<Page<BackgroundTerminal>>(schemas, "ThreadBackgroundTerminalsListResponse");
+    reads::<DeletedAnswer>(schemas, "ThreadQueueDeleteResponse");
     reads::<GoalAnswer>(schemas, "ThreadGoalGetResponse");
+    reads::<GoalAnswer>(schemas, "ThreadGoalSetResponse");
     reads::<UnsubscribeAnswer>(schemas, "ThreadUnsubscribeResponse");
     reads::<InitializeAnswer>(schemas, "InitializeResponse");
     for name in [
@@ -200,6 +213,7 @@ fn the_least_that_the_server_may_answer_is_enough() {
         "ThreadSetNameResponse",
         "TurnInterruptResponse",
         "ThreadCompactStartResponse",
+        "ThreadBackgroundTerminalsCleanResponse",
     ] {
         reads::<Empty>(schemas, name);
     }
@@ -210,7 +224,7 @@ fn the_optional_fields_that_are_read_exist() {
     let Some(schemas) = schemas() else { return };
     let read = schema(schemas, "ThreadReadResponse");
     let fields = [
-        ("Thread", &["name", "path", "threadSource"][..]),
+        ("Thread", &["name", "path", "threadSource", "parentThreadId"][..]),
         ("Turn", &["error", "startedAt", "completedAt"]),
         ("TurnError", &["codexErrorInfo"]),
     ];

@@ -2,6 +2,7 @@
 
 mod discovery;
 mod foreground;
+mod identity;
 mod procfs;
 mod programs;
 
@@ -13,9 +14,11 @@ pub use discovery::{
     shared_server,
 };
 pub use foreground::{ForegroundProcess, foreground};
-pub use procfs::ProcFs;
+pub use identity::{Identity, carriers, is_below, tree};
+pub use procfs::{ProcFs, is_walled_in};
 pub use programs::Programs;
 use rustix::io::Errno;
+pub use rustix::process::Signal;
 use rustix::process::{Pid, test_kill_process};
 
 /// Whether there is a process with this pid. One that we may not signal counts; one that has ended

@@ -93,8 +93,31 @@ pub(super) fn has_ended(pid: i32) -> bool {
 /// far as the system keeps its name, or bubblewrap).
 const WALLS: [&str; 2] = ["codex-linux-san", "bwrap"];
 
-/// Whether we run in a sandbox that shows its own processes only.
-pub(super) fn is_walled_in() -> bool {
+/// Whether this system shows its processes as files.
+pub(super) fn is_there() -> bool {
+    std::path::Path::new("/proc/self/stat").exists()
+}
+
+/// When a process began, in ticks since the machine did.
+pub(super) fn start_of(pid: u32) -> Option<String> {
+    let stat = fs::read(path(pid, "stat")).ok()?;
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    // The state, the third field, is the first behind the name.
+    let start = std::str::from_utf8(&stat[end + 1..]).ok()?.split_ascii_whitespace().nth(19)?;
+    Some(start.to_owned())
+}
+
+/// What a process was started with as the value of a variable.
+pub(super) fn variable(pid: u32, name: &str) -> Option<String> {
+    let environment = fs::read(path(pid, "environ")).ok()?;
+    let text = String::from_utf8_lossy(&environment);
+    let value = text.split('\0').find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='));
+    value.map(ToOwned::to_owned)
+}
+
+/// Whether we run in a sandbox of an agent that shows its own processes only.
+#[must_use]
+pub fn is_walled_in() -> bool {
     fs::read_to_string("/proc/1/comm").is_ok_and(|name| WALLS.contains(&name.trim_end()))
 }
 

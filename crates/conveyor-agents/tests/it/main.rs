@@ -4,7 +4,6 @@
 
 mod abuse;
 mod chunks;
-mod dialogs;
 mod fixtures;
 mod processes;
 mod screen;

@@ -6,6 +6,7 @@
 mod home;
 mod place;
 mod release;
+mod wire;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::sync::OnceLock;
 
 pub use home::Home;
 pub use release::{Mixture, PerMixture, Release};
+pub use wire::{Forgetful, ask};
 
 /// Set to `off`, the tests with the real Codex say so and do nothing.
 pub const SWITCH_VARIABLE: &str = "CONVEYOR_TEST_CODEX";

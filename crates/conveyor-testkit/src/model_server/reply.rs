@@ -38,6 +38,12 @@ impl Reply {
         Self::of(What::Call("exec_command", json!({"cmd": command, "yield_time_ms": 30_000})))
     }
 
+    /// A command that the agent does not wait for: it goes on while the turn does, and behind its end.
+    #[must_use]
+    pub fn background(command: &str) -> Self {
+        Self::of(What::Call("exec_command", json!({"cmd": command, "yield_time_ms": 250})))
+    }
+
     /// A command outside the sandbox, for which Codex asks its user: this opens the approval
     /// dialog under every approval policy but `never`.
     #[must_use]
@@ -49,6 +55,12 @@ impl Reply {
             "justification": justification,
         });
         Self::of(What::Call("exec_command", arguments))
+    }
+
+    /// Another agent that works for this one and is told `message`.
+    #[must_use]
+    pub fn agent(message: &str) -> Self {
+        Self::of(What::Call("multi_agent_v1/spawn_agent", json!({"message": message})))
     }
 
     /// A question with a choice of answers to the user.
@@ -129,13 +141,7 @@ impl Reply {
                 message(number, text)
             }
             What::Cut(text) => return text_events(stream, number, text).map(|()| true),
-            What::Call(name, arguments) => json!({
-                "type": "function_call",
-                "id": format!("fc_{number}"),
-                "call_id": format!("call_{number}"),
-                "name": name,
-                "arguments": arguments.to_string(),
-            }),
+            What::Call(name, arguments) => call(number, name, arguments),
             What::Refusal(..) => return Ok(true),
         };
         http::event(stream, "response.output_item.done", json!({"output_index": 0, "item": item}))?;
@@ -158,6 +164,22 @@ fn message(number: usize, text: &str) -> Value {
         "role": "assistant",
         "content": [{"type": "output_text", "text": text}],
     })
+}
+
+/// A call of a tool, perhaps one in a namespace.
+fn call(number: usize, name: &str, arguments: &Value) -> Value {
+    let (namespace, name) = name.split_once('/').map_or((None, name), |(space, name)| (Some(space), name));
+    let mut call = json!({
+        "type": "function_call",
+        "id": format!("fc_{number}"),
+        "call_id": format!("call_{number}"),
+        "name": name,
+        "arguments": arguments.to_string(),
+    });
+    if let Some(namespace) = namespace {
+        call["namespace"] = namespace.into();
+    }
+    call
 }
 
 fn text_events(stream: &TcpStream, number: usize, text: &str) -> io::Result<()> {

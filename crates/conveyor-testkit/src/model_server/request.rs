@@ -46,7 +46,7 @@ impl Request {
         let named = |name: &str| metadata[name].as_str().map(str::to_owned);
         let kind = match (metadata["request_kind"].as_str(), metadata["thread_source"].as_str()) {
             (Some("compaction"), _) => Kind::Compaction,
-            (None | Some("turn"), None | Some("user" | "conveyor")) => Kind::Turn,
+            (None | Some("turn"), None | Some("user" | "conveyor" | "subagent")) => Kind::Turn,
             _ => Kind::Helper,
         };
         let input = body["input"].as_array().map(Vec::as_slice).unwrap_or_default();
