@@ -186,9 +186,9 @@ pub enum Error {
     /// A required segment of a transcript was not made.
     #[error("no new transcript segment of: {0}")]
     NoSegment(String),
-    /// A turn that is to be ended goes on.
-    #[error("the turn of session {name:?} was not ended: {reason}")]
-    TurnNotEnded {
+    /// An agent that is to be ended, or something that it does, goes on.
+    #[error("{name:?} was not ended: {reason}")]
+    AgentNotEnded {
         /// The session.
         name: String,
         /// What went wrong.
@@ -487,7 +487,7 @@ impl Error {
             Self::NoTerminal { .. } => "no_terminal",
             Self::OtherTerminal { .. } => "other_terminal",
             Self::NoSegment(_) => "no_segment",
-            Self::TurnNotEnded { .. } => "turn_not_ended",
+            Self::AgentNotEnded { .. } => "agent_not_ended",
             Self::GateClosed(_) => "gate_closed",
             Self::GateEnforced(_) => "gate_enforced",
             Self::NotDecided { .. } => "not_decided",
@@ -558,7 +558,7 @@ impl Error {
             | Self::NoTerminal { .. }
             | Self::OtherTerminal { .. }
             | Self::NoSegment(_)
-            | Self::TurnNotEnded { .. }
+            | Self::AgentNotEnded { .. }
             | Self::NotClosed { .. }
             | Self::GateClosed(_)
             | Self::GateEnforced(_)

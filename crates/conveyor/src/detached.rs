@@ -20,7 +20,7 @@ pub(crate) fn relay(app: &mut App<'_>) -> Option<Result<(), Failure>> {
     let program = app.host.environment.executable.clone()?;
     let mut copy = Command::new(program);
     copy.args(app.arguments).env(DETACHED, "1").current_dir(&app.host.cwd);
-    copy.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    copy.stdout(Stdio::piped()).stderr(Stdio::piped());
     Some(run(app, copy))
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Effects {
     pub(super) captures: Vec<Captured>,
     /// Whose terminals were ended.
     pub(super) killed: Vec<Role>,
+    /// Whether nobody could say what one of them had left in the background.
+    pub(super) background_unknown: bool,
     /// What came of telling the worker.
     pub(super) told: Option<Told>,
 }
@@ -47,7 +49,7 @@ pub(super) fn terminals(
         else {
             continue;
         };
-        let elsewhere = matches!(context.owner, Owner::Session(_))
+        let elsewhere = matches!(context.owner, Owner::Session)
             && bindings::live_of_session(tx, &context.side.id)?.is_some_and(|live| live.task_id != task.id);
         if !elsewhere {
             terminals.push(context);
@@ -74,16 +76,18 @@ pub(super) fn carry_out(cx: &mut Cx, request: &Request<'_>, begun: &Begun) -> Re
         if let (Some(message), Role::Worker) = (request.message, terminal.role) {
             effects.told = Some(tell(cx, request, terminal, message)?);
         }
-        if stopping::stop(cx, terminal)? {
+        let ended = stopping::stop(cx, terminal, request.force)?;
+        if ended.killed {
             effects.killed.push(terminal.role);
         }
+        effects.background_unknown |= !ended.background_known;
     }
     Ok(effects)
 }
 
 /// Tells the worker something. That it does not take it now is no reason to go on with the task.
 fn tell(cx: &mut Cx, request: &Request<'_>, terminal: &Context, message: &str) -> Result<Told> {
-    if !matches!(terminal.owner, Owner::Session(_)) {
+    if !matches!(terminal.owner, Owner::Session) {
         // What a worker of older versions does nobody knows.
         return Ok(Told { sent: false, reason: Some("unproven".into()) });
     }

@@ -12,8 +12,6 @@ mod record;
 use std::path::Path;
 
 use conveyor_model::CaptureMode;
-use conveyor_model::text::is_blank;
-use conveyor_store::sessions;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -21,7 +19,7 @@ use crate::decisions::DecisionCheck;
 use crate::transcripts::Captured;
 use crate::typing::Guard;
 use crate::typing::typist::check_text;
-use crate::{Cx, Error, Result, reference};
+use crate::{Cx, Error, Result, reference, stopping};
 
 pub(crate) use audits::epilogue_steps;
 pub use audits::{AckAudit, CriteriaAudit, EpilogueAudit, EpilogueStep, OpenCriterion};
@@ -68,6 +66,8 @@ pub struct Request<'a> {
     pub stop_worker: bool,
     /// End the manager's terminal.
     pub stop_manager: bool,
+    /// End the agents even though nobody can say what they leave in the background.
+    pub force: bool,
     /// Capture the terminals that are to be ended.
     pub capture: bool,
     /// How many lines above the screen are captured.
@@ -96,6 +96,9 @@ impl Request<'_> {
 #[allow(missing_docs, reason = "fields are named for what they are")]
 pub struct Closed {
     pub already_done_followup: bool,
+    /// `unknown` when nobody could say what an agent that was ended had left in the background.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub background: Option<&'static str>,
     pub command_id: String,
     /// Whether the dispatcher that serves bound tasks only has ended, too; `None` where there is
     /// none, or other tasks are still bound. Not part of what is stored.
@@ -168,29 +171,27 @@ pub fn close(cx: &mut Cx, request: &Request<'_>, warn: Warn<'_>) -> Result<Close
     Ok(closed)
 }
 
-/// Whether closing ends the turn that runs in this thread of Codex: then the command that does it must
-/// not run in that turn.
+/// Whether closing may end whoever called: then the command that does it must outlive the caller.
+/// Inside an agent it may, since a turn ends with all that works for it, agents of agents included;
+/// and so it does in a terminal that is ended.
 ///
 /// # Errors
 /// An unknown task; a failing ledger.
-pub fn ends_thread(cx: &mut Cx, request: &Request<'_>, thread_id: &str) -> Result<bool> {
+pub fn ends_caller(cx: &mut Cx, request: &Request<'_>, inside_agent: bool) -> Result<bool> {
     let tmux = cx.tmux.clone();
-    cx.db.read(|tx| {
+    let terminals = cx.db.read(|tx| {
         let task = reference::task(tx, request.task)?;
-        for terminal in effects::terminals(tx, request, &tmux, &task)? {
-            let Some(session) = sessions::by_id(tx, &terminal.side.id)? else { continue };
-            let named = [&session.codex_session_id, &session.codex_app_thread_id];
-            if named.into_iter().flatten().any(|id| id == thread_id) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    })
+        effects::terminals(tx, request, &tmux, &task)
+    })?;
+    if inside_agent {
+        return Ok(!terminals.is_empty());
+    }
+    Ok(terminals.iter().any(stopping::is_around_us))
 }
 
 fn check_message(request: &Request<'_>) -> Result<()> {
     match request.message {
-        Some(message) if is_blank(message) => {
+        Some(message) if message.trim().is_empty() => {
             Err(Error::invalid("the message to the worker must not be empty"))
         }
         Some(message) => check_text(message),

@@ -15,6 +15,7 @@ use super::audits::Audits;
 use super::effects::{self, Effects};
 use super::{Closed, Request, gates, to_value};
 use crate::decisions::DecisionCheck;
+use crate::stopping::UNKNOWN;
 use crate::transcripts::{Captured, Context, Owner};
 use crate::{Error, Result, reference};
 
@@ -130,6 +131,9 @@ fn options(request: &Request<'_>, decision: &DecisionCheck, audits: Option<&Audi
     ] {
         payload.insert(key.to_owned(), value);
     }
+    if request.force {
+        payload.insert("force".to_owned(), true.into());
+    }
     Ok(payload)
 }
 
@@ -224,7 +228,7 @@ pub(super) fn conclude(
 
 fn mark_ended(tx: &mut Tx<'_>, terminal: &Context) -> Result<()> {
     match terminal.owner {
-        Owner::Session(_) => sessions::set_gone(tx, &terminal.side.id)?,
+        Owner::Session => sessions::set_gone(tx, &terminal.side.id)?,
         Owner::LegacyWorker(_) => transcripts::legacy_worker_stopped(tx, &terminal.side.id)?,
         Owner::LegacyManager => transcripts::legacy_manager_stopped(tx, &terminal.side.id)?,
     }
@@ -235,6 +239,7 @@ fn result(request: &Request<'_>, begun: &Begun, effects: &Effects) -> Closed {
     let audits = begun.audits.as_ref();
     Closed {
         already_done_followup: false,
+        background: effects.background_unknown.then_some(UNKNOWN),
         command_id: begun.command.id().to_owned(),
         dispatcher_stopped: None,
         final_ack_audit: audits.map(|audits| audits.acknowledgements.clone()),
@@ -271,7 +276,7 @@ fn announce(
         if request.ending.is_finish() { ("task_finished", "finished") } else { ("task_stopped", "stopped") };
     let correlation =
         json!({ "command_id": begun.command.id(), "run_id": run.map(|(run, _)| run.id.as_str()) });
-    let attributes = json!({
+    let mut attributes = json!({
         "already_done_followup": false,
         "killed_manager": effects.killed.contains(&Role::Manager),
         "killed_worker": effects.killed.contains(&Role::Worker),
@@ -280,6 +285,9 @@ fn announce(
         "stop_manager": request.stop_manager,
         "stop_worker": request.stop_worker,
     });
+    if effects.background_unknown {
+        attributes["background"] = UNKNOWN.into();
+    }
     let summary = format!("Task {} was {became}.", begun.task.name);
     let event = Emit::info(Actor::Workerctl, event_type, summary, correlation, attributes);
     telemetry::emit(tx, &event.of_task(Some(&begun.task.id)))?;

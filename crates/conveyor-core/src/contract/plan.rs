@@ -1,6 +1,5 @@
 //! Turning a worker's written answer into suggestions for criteria.
 
-use conveyor_model::text::is_blank;
 use conveyor_model::{CriterionSource, CriterionStatus};
 use serde::Serialize;
 
@@ -94,7 +93,7 @@ impl Answer {
     }
 
     fn line(&mut self, line: &str) {
-        if is_blank(line) {
+        if line.trim().is_empty() {
             return self.close();
         }
         if let (Some(section), Some(item)) = (self.section, list_item(line)) {
@@ -118,7 +117,7 @@ impl Answer {
         let Some((section, text)) = self.active.take() else { return };
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let text = unwrapped(&text);
-        if !is_blank(text) && !says_nothing(text) {
+        if !text.is_empty() && !says_nothing(text) {
             self.items.push((section, text.to_owned()));
         }
     }

@@ -18,7 +18,7 @@ pub use capture::{Captured, capture, record};
 pub use classify::{Classified, classify};
 pub use idle::{Health, Idle, IdleRequest, idle_check};
 pub use observe::{Observed, Refresh, status};
-pub use stop::{Request as StopRequest, Stopped, stop};
+pub use stop::{Request as StopRequest, Stopped, ends_caller as stop_ends_caller, stop};
 
 /// What a name means: a legacy worker where there is one, else a registered session.
 pub struct Subject {

@@ -18,7 +18,8 @@ pub struct Request<'a> {
     pub name: &'a str,
     /// What to tell it first.
     pub message: Option<&'a str>,
-    /// How careful to be with that.
+    /// How careful to be with that. `force`: end it even though nobody can say what it leaves in the
+    /// background.
     pub guard: Guard,
 }
 
@@ -27,6 +28,8 @@ pub struct Request<'a> {
 pub struct Stopped {
     /// Whether there was a terminal to be ended.
     pub killed: bool,
+    /// Whether it is known that nothing goes on in the background.
+    pub background_known: bool,
     /// Why the message did not arrive, or is not proven to have.
     pub unsaid: Option<Error>,
 }
@@ -52,19 +55,44 @@ pub fn stop(place: &mut Place, request: &Request<'_>) -> Result<Stopped> {
     .map_err(of_environment)
 }
 
+/// Whether stopping may end whoever called, as closing a task may. Of an unknown name it does not.
+///
+/// # Errors
+/// A failing ledger.
+pub fn ends_caller(place: &mut Place, name: &str, inside_agent: bool) -> Result<bool> {
+    if inside_agent {
+        return Ok(true);
+    }
+    let (tmux, session, pane) = match resolve(place, name) {
+        Ok(Subject { kind: SubjectKind::Worker(_), .. }) => {
+            (place.tmux().clone(), tmux_session_of(name), None)
+        }
+        Ok(Subject { kind: SubjectKind::Session(session), .. }) => {
+            let cx = place.cx()?;
+            let tmux = cx.tmux.clone();
+            let Some(pane) = cx.db.read(|tx| Pane::of(tx, &session, &tmux))? else { return Ok(false) };
+            (pane.tmux, pane.session, pane.pane_id)
+        }
+        // Stopping says so.
+        Err(_) => return Ok(false),
+    };
+    Ok(stopping::is_around(&tmux, &session, pane.as_deref()))
+}
+
 /// What the machine says no to, as such.
 fn of_environment(error: Error) -> Error {
     match error {
         Error::UnknownWorker(_)
         | Error::Tmux(_)
-        | Error::TurnNotEnded { .. }
+        | Error::AgentNotEnded { .. }
         | Error::TerminalNotRunning { .. } => error.operational(),
         other => other,
     }
 }
 
 fn words<'a>(request: &Request<'a>, text: &'a str) -> nudge::Request<'a> {
-    nudge::Request { name: request.name, text, dry_run: false, guard: request.guard }
+    let guard = Guard { force: false, ..request.guard };
+    nudge::Request { name: request.name, text, dry_run: false, guard }
 }
 
 fn stop_worker(place: &mut Place, request: &Request<'_>, config: &Config) -> Result<Stopped> {
@@ -79,13 +107,16 @@ fn stop_worker(place: &mut Place, request: &Request<'_>, config: &Config) -> Res
         place.log(name, "stop_message", facts)?;
     }
     let thread = Thread::of_worker(config);
-    let agent = Agent { name, thread: thread.as_ref(), tmux_session: &tmux_session };
-    let killed = stopping::end(place.cwd(), place.tmux(), &agent)?;
-    if killed {
+    let force = request.guard.force;
+    let agent = Agent { name, thread: thread.as_ref(), tmux_session: &tmux_session, pane: None, force };
+    let ended = stopping::end(place.cwd(), place.tmux(), &agent)?;
+    if ended.killed {
         record_end(place.cx()?, name)?;
     }
-    place.log(name, "stop", json!({ "killed_session": killed }))?;
-    Ok(Stopped { killed, unsaid })
+    let mut facts = json!({ "killed_session": ended.killed });
+    ended.add_to(&mut facts);
+    place.log(name, "stop", facts)?;
+    Ok(Stopped { killed: ended.killed, background_known: ended.background_known, unsaid })
 }
 
 fn stop_session(place: &mut Place, request: &Request<'_>, session: &Session) -> Result<Stopped> {
@@ -110,10 +141,19 @@ fn stop_session(place: &mut Place, request: &Request<'_>, session: &Session) -> 
         record(cx, "session_stop_message", facts)?;
     }
     record(cx, "session_stop_intent", facts(json!({ "session": session.name })))?;
-    let thread = Thread::of(session);
-    let agent = Agent { name: &session.name, thread: thread.as_ref(), tmux_session: &pane.session };
-    let killed = stopping::end(&cx.cwd, &pane.tmux, &agent)?;
-    let payload = facts(json!({ "killed_session": killed, "session": session.name }));
+    let base = cx.cwd.clone();
+    let thread = cx.db.read(|tx| Thread::of(tx, session, &base))?;
+    let agent = Agent {
+        name: &session.name,
+        thread: thread.as_ref(),
+        tmux_session: &pane.session,
+        pane: pane.pane_id.as_deref(),
+        force: request.guard.force,
+    };
+    let ended = stopping::end(&base, &pane.tmux, &agent)?;
+    let killed = ended.killed;
+    let mut payload = facts(json!({ "killed_session": killed, "session": session.name }));
+    ended.add_to(&mut payload);
     cx.db.write(|tx| {
         sessions::set_gone_in_seconds(tx, &session.id)?;
         let payload = payload.clone();
@@ -122,9 +162,10 @@ fn stop_session(place: &mut Place, request: &Request<'_>, session: &Session) -> 
         tx.wake_waiters();
         Ok::<_, Error>(())
     })?;
-    let facts = facts(json!({ "killed_session": killed, "lookup_source": "session" }));
+    let mut facts = facts(json!({ "killed_session": killed, "lookup_source": "session" }));
+    ended.add_to(&mut facts);
     place.log(&session.name, "stop", facts)?;
-    Ok(Stopped { killed, unsaid })
+    Ok(Stopped { killed, background_known: ended.background_known, unsaid })
 }
 
 /// What keeps a message from having arrived for certain.

@@ -9,7 +9,6 @@ use conveyor_store::{Tx, bindings, transcripts};
 
 use super::Side;
 use crate::legacy::Config;
-use crate::stopping::Thread;
 use crate::{Result, reference, terminal};
 
 /// A terminal that belongs to a side of a task.
@@ -26,8 +25,8 @@ pub(crate) struct Context {
 /// What the terminal is registered as.
 #[derive(Clone, Debug)]
 pub(crate) enum Owner {
-    /// A session, and the thread of Codex that it is.
-    Session(Option<Thread>),
+    /// A session.
+    Session,
     /// A worker of older versions.
     LegacyWorker(Box<LegacyWorker>),
     /// A manager of older versions.
@@ -39,7 +38,7 @@ pub(crate) enum Owner {
 pub(crate) struct LegacyWorker {
     binding_id: String,
     pub(super) identity_token: String,
-    pub(super) config: Config,
+    pub(crate) config: Config,
 }
 
 /// The finding that a terminal is not there.
@@ -52,7 +51,7 @@ impl Owner {
     /// What messages call it.
     pub(super) fn title(&self) -> &'static str {
         match self {
-            Self::Session(_) => "Session",
+            Self::Session => "Session",
             Self::LegacyWorker(_) => "Worker",
             Self::LegacyManager => "Manager",
         }
@@ -62,7 +61,7 @@ impl Owner {
     pub(super) fn missing(&self) -> &'static str {
         match self {
             Self::LegacyManager => MANAGER_MISSING,
-            Self::Session(_) | Self::LegacyWorker(_) => TERMINAL_MISSING,
+            Self::Session | Self::LegacyWorker(_) => TERMINAL_MISSING,
         }
     }
 
@@ -70,7 +69,7 @@ impl Owner {
     pub(super) fn other_pane(&self) -> &'static str {
         match self {
             Self::LegacyManager => "manager_pane_mismatch",
-            Self::Session(_) | Self::LegacyWorker(_) => "tmux_pane_mismatch",
+            Self::Session | Self::LegacyWorker(_) => "tmux_pane_mismatch",
         }
     }
 
@@ -78,7 +77,7 @@ impl Owner {
     pub(super) fn binding_id(&self) -> Option<&str> {
         match self {
             Self::LegacyWorker(worker) => Some(&worker.binding_id),
-            Self::Session(_) | Self::LegacyManager => None,
+            Self::Session | Self::LegacyManager => None,
         }
     }
 }
@@ -147,7 +146,7 @@ fn session(tx: &mut Tx<'_>, tmux: &Tmux, task: &Task, role: Role) -> Result<Opti
     let Some(binding) = bindings::newest_of_task(tx, &task.id)? else { return Ok(None) };
     let Some(session) = reference::bound_session(tx, &binding, role)? else { return Ok(None) };
     let tmux = terminal::server_of(tx, &session, tmux)?;
-    let owner = Owner::Session(Thread::of(&session));
+    let owner = Owner::Session;
     let side = Side {
         tmux_session: session.tmux().map(ToOwned::to_owned),
         id: session.id,

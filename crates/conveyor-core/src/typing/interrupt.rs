@@ -14,7 +14,6 @@ use super::session::Live;
 use super::verdict::{self, Address, Evidence, Grade, Input, Program, Refusal};
 use super::{Guard, NotReady, nudge};
 use crate::legacy::{Config, Place};
-use crate::queue::check_says_something;
 use crate::{Cx, Error, Result};
 
 /// How long a follow-up waits for the end of the turn.
@@ -51,6 +50,12 @@ pub struct Request<'a> {
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "documented with the command")]
 pub struct Report {
+    /// What was done about commands that the agent runs behind its turns: they are left on purpose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub background: Option<&'static str>,
+    /// How many of them run, where the agent's server tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub background_commands: Option<usize>,
     pub dry_run: bool,
     pub followup: Option<String>,
     /// Why the follow-up was not sent, or is not proven to have arrived.
@@ -86,6 +91,10 @@ pub struct ByServer {
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "documented with the command")]
 pub struct WorkerReport {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub background: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub background_commands: Option<usize>,
     pub dry_run: bool,
     pub followup: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,10 +136,9 @@ enum Done {
 ///
 /// # Errors
 /// An unknown session, one without a running terminal, a key that would do harm now
-/// ([`Error::TargetNotReady`]); each is recorded. A blank follow-up, which is not.
+/// ([`Error::TargetNotReady`]); each is recorded.
 pub fn session(cx: &mut Cx, request: &Request<'_>) -> Result<Interrupted<Report>> {
     let key = key_of(request);
-    check_says_something("the follow-up", request.followup.unwrap_or_default())?;
     let mut live = match Live::find(cx, request.name, request.guard) {
         Ok(live) => live,
         Err(error) => return Err(record_failure(cx, request, key, error)?),
@@ -140,7 +148,14 @@ pub fn session(cx: &mut Cx, request: &Request<'_>) -> Result<Interrupted<Report>
     let mut facts = facts(request);
     if let Ok(interrupted) = &outcome {
         let report = json!(interrupted.report);
-        for fact in ["followup_reason", "followup_sent", "native", "nothing_running"] {
+        for fact in [
+            "background",
+            "background_commands",
+            "followup_reason",
+            "followup_sent",
+            "native",
+            "nothing_running",
+        ] {
             if let Some(value) = report.get(fact) {
                 facts[fact] = value.clone();
             }
@@ -200,6 +215,8 @@ fn interrupt_session(
     live: &mut Live,
 ) -> Result<Interrupted<Report>> {
     let mut report = Report {
+        background: None,
+        background_commands: None,
         dry_run: request.dry_run,
         followup: request.followup.map(ToOwned::to_owned),
         followup_reason: None,
@@ -217,6 +234,7 @@ fn interrupt_session(
     }
     live.require_running()?;
     let done = end_turn(&live.pane, &mut live.agent, request, key)?;
+    (report.background, report.background_commands) = (Some(LEFT), left_behind(&mut live.agent));
     (report.native, report.nothing_running, report.forced) = told(done);
     let Some(text) = request.followup else { return Ok(Interrupted { report, followup_error: None }) };
     let followup = nudge::Request { name: request.name, text, dry_run: false, guard: request.guard };
@@ -247,7 +265,6 @@ pub fn worker(
     request: &Request<'_>,
     no_followup: bool,
 ) -> Result<Interrupted<WorkerReport>> {
-    check_says_something("the follow-up", request.followup.unwrap_or_default())?;
     if Config::of(place.root(), request.name)?.is_none() {
         return Err(Error::NoWorker(request.name.to_owned()));
     }
@@ -256,6 +273,8 @@ pub fn worker(
     let (pane, mut agent) = nudge::worker(place, request.name, request.guard);
     nudge::require_worker(&pane, request.name)?;
     let mut report = WorkerReport {
+        background: None,
+        background_commands: None,
         dry_run: request.dry_run,
         followup: followup.map(ToOwned::to_owned),
         followup_reason: None,
@@ -271,6 +290,7 @@ pub fn worker(
         return Ok(Interrupted { report, followup_error: None });
     }
     let done = end_turn(&pane, &mut agent, request, key)?;
+    (report.background, report.background_commands) = (Some(LEFT), left_behind(&mut agent));
     (report.native, report.nothing_running, report.forced) = told(done);
     let mut followup_error = None;
     if let Some(text) = followup {
@@ -327,6 +347,16 @@ fn by_server(agent: &mut Agent) -> Option<Done> {
         // To interrupt twice does no harm.
         Ok(Native::Mismatch { .. }) | Err(_) => None,
     }
+}
+
+/// What is reported of commands that run behind an agent's turns: an interrupt changes the agent's mind
+/// and leaves what it has set going.
+const LEFT: &str = "left";
+
+/// How many commands an agent runs behind its turns; `None` when nobody can tell.
+fn left_behind(agent: &mut Agent) -> Option<usize> {
+    let thread_id = agent.sources.thread_id.clone()?;
+    Some(agent.client()?.ok()?.background_terminals(&thread_id).ok()?.len())
 }
 
 /// What to do about a key.

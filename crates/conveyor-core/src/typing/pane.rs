@@ -20,7 +20,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(150);
 /// The agents whose screens are recognised.
 const AGENTS: [&str; 1] = ["codex"];
 
-const SHELLS: [&str; 9] = ["sh", "bash", "dash", "zsh", "fish", "ksh", "tcsh", "csh", "nu"];
+/// What people's shells are called.
+pub(crate) const SHELLS: [&str; 9] = ["sh", "bash", "dash", "zsh", "fish", "ksh", "tcsh", "csh", "nu"];
 
 /// A pane and how it is addressed.
 #[derive(Clone, Debug)]

@@ -17,4 +17,5 @@ mod cut_off;
 mod deaths;
 mod stage;
 mod starting;
+mod stopping;
 mod supervised;

@@ -8,7 +8,11 @@ use serde_json::Value;
 
 use super::stage::{LIMIT, Lab, Stage};
 
-on_every_codex!(stopping_during_a_turn_stops_its_work, a_supervised_task_from_pair_to_finish,);
+on_every_codex!(
+    stopping_during_a_turn_stops_its_work,
+    a_supervised_task_from_pair_to_finish,
+    a_manager_closes_its_task_and_itself_in_its_own_turn,
+);
 
 const SAFE: [&str; 4] = ["--sandbox", "danger-full-access", "--ask-for-approval", "never"];
 
@@ -178,9 +182,8 @@ fn a_manager_in_a_sandbox_supervises_through_the_ledger() {
 
 /// A manager that closes its task in its own turn ends that turn, and with it whoever called: the
 /// closing is completed all the same.
-#[test]
-fn a_manager_closes_its_task_and_itself_in_its_own_turn() {
-    let Some(lab) = Lab::shared() else { return };
+fn a_manager_closes_its_task_and_itself_in_its_own_turn(mixture: Mixture) {
+    let Some(lab) = Lab::mixed(mixture) else { return };
     let stage = Stage::new(lab, "closing");
     let ledger = stage.ledger().display().to_string();
     let lived = stage.project.join("lived");

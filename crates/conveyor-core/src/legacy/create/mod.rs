@@ -156,8 +156,9 @@ pub fn create(place: &mut Place, desktop: &Desktop, request: &Request<'_>) -> Re
 fn stop(place: &mut Place, request: &Request<'_>, config: &Config) -> Result<()> {
     let tmux_session = tmux_session_of(request.name);
     let thread = Thread::of_worker(config);
-    let agent = Agent { name: request.name, thread: thread.as_ref(), tmux_session: &tmux_session };
-    let killed = stopping::end(place.cwd(), place.tmux(), &agent)?;
+    let (name, thread) = (request.name, thread.as_ref());
+    let agent = Agent { name, thread, tmux_session: &tmux_session, pane: None, force: false };
+    let killed = stopping::end(place.cwd(), place.tmux(), &agent)?.killed;
     record_end(place.cx()?, request.name)?;
     place.log(request.name, "stop", json!({ "killed_session": killed, "reason": "stop_after" }))
 }

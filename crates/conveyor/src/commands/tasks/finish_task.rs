@@ -31,6 +31,9 @@ pub struct FinishTask {
     /// End the manager's terminal, and its turn if one runs
     #[arg(long)]
     stop_manager: bool,
+    /// End them even though their Codex server cannot say what they leave in the background
+    #[arg(long)]
+    force: bool,
     /// Record first what the terminals show that are to be ended
     #[arg(long)]
     capture_transcript_before_stop: bool,
@@ -89,8 +92,10 @@ impl Subcommand for FinishTask {
     const HELP: &'static str = "\
 The task becomes done; its binding and its active run end. What its contract leaves open (accepted criteria,
 acknowledgements, closing steps) is reported, a line each on standard error, and recorded. Terminals keep running
-unless --stop-worker or --stop-manager is given; a terminal that cannot be ended leaves the task open (exit 1), and
-the call can be repeated. --message is typed to the worker before its terminal is ended, if that takes a message
+unless --stop-worker or --stop-manager is given. Ending one means that nothing of its agent goes on: what is queued
+for it, the turn that runs, the commands that it left in the background, the terminal and its processes. What cannot
+be ended within seconds, or not be looked at, leaves the task open (exit 1), and the call can be repeated; --force
+ends what can be ended where the Codex server lacks the methods, and reports background: unknown. --message is typed to the worker before its terminal is ended, if that takes a message
 then; that it does not, or that nothing proves its arrival, is reported and stops nothing.
 
 With --require-… a gate that is closed leaves the task open as well (exit 1). A task whose configuration says
@@ -113,6 +118,7 @@ Example:
             guard,
             stop_worker: self.stop_worker,
             stop_manager: self.stop_manager,
+            force: self.force,
             capture: self.capture_transcript_before_stop,
             capture_lines: u32::try_from(self.capture_transcript_lines.max(0)).unwrap_or(u32::MAX),
             capture_mode: self.capture_transcript_mode,
@@ -136,8 +142,7 @@ pub(super) fn close(app: &mut App<'_>, db: &DbPath, request: &Request<'_>) -> Re
     let mut cx = app.open(db, Access::Write)?;
     if app.host.environment.detached {
         detaching::leave_session()?;
-    } else if let Some(thread_id) = app.host.environment.codex_thread_id.clone()
-        && closing::ends_thread(&mut cx, request, &thread_id)?
+    } else if closing::ends_caller(&mut cx, request, app.host.environment.codex_thread_id.is_some())?
         && let Some(relayed) = detached::relay(app)
     {
         return relayed;

@@ -24,6 +24,9 @@ pub struct StopTask {
     /// End the worker's terminal as well, and its turn if one runs
     #[arg(long)]
     stop_worker: bool,
+    /// End them even though their Codex server cannot say what they leave in the background
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     decision: DecisionFlags,
     #[command(flatten)]
@@ -38,8 +41,9 @@ impl Subcommand for StopTask {
     const ABOUT: &'static str = "Close a task that is given up";
     const HELP: &'static str = "\
 The task becomes done; its binding ends and its active run is abandoned. The manager's terminal is ended, and its
-turn if one runs; the worker's keeps running unless --stop-worker is given. A terminal that cannot be ended leaves
-the task open (exit 1), and the call can be repeated. --message is typed to the worker before its terminal is
+turn if one runs; the worker's keeps running unless --stop-worker is given. As with finish-task, ending one means that
+nothing of its agent goes on; what cannot be ended or not be looked at leaves the task open (exit 1), and the call can
+be repeated. --message is typed to the worker before its terminal is
 ended, if that takes a message then; that it does not, or that nothing proves its arrival, is reported and stops
 nothing.
 
@@ -57,6 +61,7 @@ Example:
             guard,
             stop_worker: self.stop_worker,
             stop_manager: true,
+            force: self.force,
             capture: false,
             capture_lines: 200,
             capture_mode: CaptureMode::Segment,

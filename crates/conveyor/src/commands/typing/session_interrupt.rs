@@ -38,7 +38,9 @@ impl Subcommand for SessionInterrupt {
     const HELP: &'static str = "\
 The turn is ended through the agent's server where that can be reached, else with the key Escape. When no turn runs,
 nothing is sent. C-c is pressed only while a turn runs, because it ends a Codex that is idle. No key is pressed while
-a dialog is open, which it would answer, or while somebody's draft stands in the composer.
+a dialog is open, which it would answer, or while somebody's draft stands in the composer. Commands that the agent
+runs in the background are left on purpose (background, and background_commands where its server counts them); stop
+ends them.
 
 Exit code 3: the key, or the follow-up after it, would do harm now and was not sent. Exit code 4: the follow-up was
 typed, but no turn was seen. The result is JSON.
