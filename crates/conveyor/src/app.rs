@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &[OsString], host: &mut Host) -> Result<(), Failure
     let tree = help::command_tree(spec, program);
     match grammar::parse(tree.clone(), spec.foreign.as_ref(), &rest[1..])? {
         Request::Help => {
-            let text = help::of_command(tree, host.stdout_is_terminal);
+            let text = help::of_command(tree, host.stdout_takes_colour);
             Out::new(host).raw(&text)
         }
         Request::Run(matches) => {

@@ -29,6 +29,8 @@ pub struct Host {
     pub stderr: Box<dyn Write>,
     /// Whether a person reads standard output.
     pub stdout_is_terminal: bool,
+    /// Whether colours of our own may go to standard output.
+    pub stdout_takes_colour: bool,
     /// Whether a person reads standard error.
     pub stderr_is_terminal: bool,
 }
@@ -39,6 +41,8 @@ impl Host {
     pub fn of_process() -> Self {
         let stdout = std::io::stdout();
         let terminal = stdout.is_terminal();
+        // `NO_COLOR` and the like are honoured.
+        let colour = terminal && anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
         Self {
             environment: Environment::of_process(),
             cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
@@ -46,10 +50,11 @@ impl Host {
             clock: Arc::new(SystemClock),
             ids: Arc::new(RandomIds),
             stdin: Box::new(std::io::BufReader::new(std::io::stdin())),
-            // Colour is stripped when nobody would see it; `NO_COLOR` and the like are honoured.
-            stdout: Box::new(std::io::BufWriter::new(anstream::AutoStream::auto(stdout))),
-            stderr: Box::new(anstream::AutoStream::auto(std::io::stderr())),
+            // Nothing stands between data and its reader: what strips colours would strip data, too.
+            stdout: Box::new(std::io::BufWriter::new(stdout)),
+            stderr: Box::new(std::io::stderr()),
             stdout_is_terminal: terminal,
+            stdout_takes_colour: colour,
             stderr_is_terminal: std::io::stderr().is_terminal(),
         }
     }

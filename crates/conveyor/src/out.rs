@@ -14,11 +14,13 @@ use crate::failure::Failure;
 pub struct Out<'h> {
     writer: &'h mut dyn Write,
     terminal: bool,
+    colour: bool,
 }
 
 impl<'h> Out<'h> {
     pub(crate) fn new(host: &'h mut Host) -> Self {
-        Self { writer: host.stdout.as_mut(), terminal: host.stdout_is_terminal }
+        let (terminal, colour) = (host.stdout_is_terminal, host.stdout_takes_colour);
+        Self { writer: host.stdout.as_mut(), terminal, colour }
     }
 
     /// One JSON document: sorted keys, two-space indentation, a final newline.
@@ -28,9 +30,7 @@ impl<'h> Out<'h> {
     pub fn json(&mut self, reply: &impl Serialize) -> Result<(), Failure> {
         let mut value = serde_json::to_value(reply).map_err(failed)?;
         json::normalise_numbers(&mut value);
-        let text = serde_json::to_string_pretty(&value).map_err(failed)?;
-        writeln!(self.writer, "{text}")?;
-        Ok(self.writer.flush()?)
+        self.document(&serde_json::to_string_pretty(&value).map_err(failed)?)
     }
 
     /// As [`Self::json`], of a large reply whose fields are in order already.
@@ -38,8 +38,12 @@ impl<'h> Out<'h> {
     /// # Errors
     /// A reader that went away.
     pub fn json_record(&mut self, reply: &impl Serialize) -> Result<(), Failure> {
-        let text = json::pretty_record(reply).map_err(failed)?;
-        writeln!(self.writer, "{text}")?;
+        self.document(&json::pretty_record(reply).map_err(failed)?)
+    }
+
+    fn document(&mut self, text: &str) -> Result<(), Failure> {
+        write_json(self.writer, text)?;
+        writeln!(self.writer)?;
         Ok(self.writer.flush()?)
     }
 
@@ -51,8 +55,7 @@ impl<'h> Out<'h> {
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
         let pairs: Vec<String> =
             fields.iter().map(|(key, value)| format!("{}: {}", quoted(key), quoted(value))).collect();
-        writeln!(self.writer, "{{{}}}", pairs.join(", "))?;
-        Ok(self.writer.flush()?)
+        self.document(&format!("{{{}}}", pairs.join(", ")))
     }
 
     /// A line of text; control characters in it are shown, not sent.
@@ -61,6 +64,18 @@ impl<'h> Out<'h> {
     /// A reader that went away.
     pub fn line(&mut self, text: &str) -> Result<(), Failure> {
         writeln!(self.writer, "{}", printable(text))?;
+        Ok(self.writer.flush()?)
+    }
+
+    /// Text that others wrote, as it is: on a pipe byte for byte; on a terminal all control characters
+    /// but line ends and TABs are shown, not sent.
+    ///
+    /// # Errors
+    /// A reader that went away.
+    pub fn verbatim(&mut self, text: &str) -> Result<(), Failure> {
+        let text =
+            if self.terminal { shown(text, |letter| matches!(letter, '\n' | '\t')) } else { text.into() };
+        write!(self.writer, "{text}")?;
         Ok(self.writer.flush()?)
     }
 
@@ -85,12 +100,27 @@ impl<'h> Out<'h> {
 
     /// Rows of fields: separated by TABs for programs, aligned under a heading for people.
     pub fn rows<'a>(&'a mut self, heading: &'a [&'a str]) -> Rows<'a> {
-        Rows { writer: &mut *self.writer, heading, held: self.terminal.then(Vec::new) }
+        let heading_style = if self.colour { anstyle::Style::new().bold() } else { anstyle::Style::new() };
+        Rows { writer: &mut *self.writer, heading, heading_style, held: self.terminal.then(Vec::new) }
     }
 }
 
 fn failed(error: serde_json::Error) -> Failure {
     Failure::Operation(std::io::Error::from(error).into())
+}
+
+/// Writes a JSON text. What is a control character to terminals, and none to JSON, is escaped: it can only
+/// stand inside of strings.
+fn write_json(writer: &mut dyn Write, text: &str) -> std::io::Result<()> {
+    let mut rest = text;
+    while let Some(at) = rest.find(|letter| matches!(letter, '\u{7f}'..='\u{9f}')) {
+        let (before, from) = rest.split_at(at);
+        let mut letters = from.chars();
+        let letter = letters.next().map_or(0, u32::from);
+        write!(writer, "{before}\\u{letter:04x}")?;
+        rest = letters.as_str();
+    }
+    writer.write_all(rest.as_bytes())
 }
 
 /// A JSON array in the making.
@@ -110,7 +140,8 @@ impl Elements<'_> {
         let text = serde_json::to_string_pretty(&value)?;
         let before = if self.any { ",\n  " } else { "[\n  " };
         self.any = true;
-        write!(self.writer, "{before}{}", text.replace('\n', "\n  "))
+        write!(self.writer, "{before}")?;
+        write_json(self.writer, &text.replace('\n', "\n  "))
     }
 
     /// Writes the end of the array.
@@ -136,7 +167,8 @@ impl Lines<'_> {
     pub fn push(&mut self, element: &impl Serialize) -> std::io::Result<()> {
         let mut value = serde_json::to_value(element)?;
         json::normalise_numbers(&mut value);
-        writeln!(self.writer, "{value}")
+        write_json(self.writer, &value.to_string())?;
+        writeln!(self.writer)
     }
 
     /// Writes what is still held back.
@@ -152,6 +184,7 @@ impl Lines<'_> {
 pub struct Rows<'a> {
     writer: &'a mut dyn Write,
     heading: &'a [&'a str],
+    heading_style: anstyle::Style,
     /// Kept only for a person's terminal, where columns are aligned at the end.
     held: Option<Vec<Vec<String>>>,
 }
@@ -176,20 +209,24 @@ impl Rows<'_> {
     /// A reader that went away.
     pub fn end(self) -> Result<(), Failure> {
         if let Some(rows) = self.held.filter(|rows| !rows.is_empty()) {
-            write_table(self.writer, self.heading, &rows)?;
+            write_table(self.writer, self.heading, self.heading_style, &rows)?;
         }
         Ok(self.writer.flush()?)
     }
 }
 
-fn write_table(writer: &mut dyn Write, heading: &[&str], rows: &[Vec<String>]) -> std::io::Result<()> {
+fn write_table(
+    writer: &mut dyn Write,
+    heading: &[&str],
+    heading_style: anstyle::Style,
+    rows: &[Vec<String>],
+) -> std::io::Result<()> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0).min(heading.len());
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([heading[column].len()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
-    let style = anstyle::Style::new().bold();
     let mut line = |cells: &[&str], style: anstyle::Style| {
         let padded: Vec<String> = cells
             .iter()
@@ -198,7 +235,7 @@ fn write_table(writer: &mut dyn Write, heading: &[&str], rows: &[Vec<String>]) -
             .collect();
         writeln!(writer, "{style}{}{style:#}", padded.join("  ").trim_end())
     };
-    line(&heading[..columns], style)?;
+    line(&heading[..columns], heading_style)?;
     for row in rows {
         let cells: Vec<&str> = row.iter().map(String::as_str).collect();
         line(&cells, anstyle::Style::new())?;
@@ -208,16 +245,22 @@ fn write_table(writer: &mut dyn Write, heading: &[&str], rows: &[Vec<String>]) -
 
 /// A text as one harmless line: control characters are shown as escapes.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    let harmful = |letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}');
+    shown(text, |_| false)
+}
+
+/// A text whose control characters are shown as escapes, but for those that are `kept`.
+fn shown(text: &str, kept: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let harmful =
+        |letter: char| (letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}')) && !kept(letter);
     if !text.contains(harmful) {
         return text.into();
     }
     let shown = |letter: char| match letter {
+        other if !harmful(other) => other.to_string(),
         '\n' => "\\n".to_owned(),
         '\r' => "\\r".to_owned(),
         '\t' => "\\t".to_owned(),
-        other if harmful(other) => format!("\\u{{{:x}}}", other as u32),
-        other => other.to_string(),
+        other => format!("\\u{{{:x}}}", other as u32),
     };
     text.chars().map(shown).collect::<String>().into()
 }
@@ -230,6 +273,20 @@ mod tests {
     fn stored_control_sequences_are_shown_not_sent() {
         assert_eq!(printable("a\u{1b}[31mred\nb\tc"), "a\\u{1b}[31mred\\nb\\tc");
         assert_eq!(printable("grün"), "grün");
+        let kept = |letter| matches!(letter, '\n' | '\t');
+        assert_eq!(shown("a\tb\n\r\u{9b}31m\u{7f}", kept), "a\tb\n\\r\\u{9b}31m\\u{7f}");
+    }
+
+    #[test]
+    fn json_has_no_control_characters_of_terminals() {
+        let every: String = (0..=0x100u32).filter_map(char::from_u32).collect();
+        let mut written = Vec::new();
+        write_json(&mut written, &serde_json::json!({ "k\u{9b}": every }).to_string()).unwrap();
+        let text = String::from_utf8(written).unwrap();
+        assert!(!text.contains(char::is_control), "{text:?}");
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["k\u{9b}"], every);
+        assert!(text.contains("\\u007f\\u0080") && text.contains("\\u009f\u{a0}"), "{text:?}");
     }
 
     #[test]

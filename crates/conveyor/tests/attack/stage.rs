@@ -381,6 +381,7 @@ impl Victim {
             stdout: Box::new(stdout.clone()),
             stderr: Box::new(stderr.clone()),
             stdout_is_terminal: false,
+            stdout_takes_colour: false,
             stderr_is_terminal: false,
         };
         let ledger = self.ledger();

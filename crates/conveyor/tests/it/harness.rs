@@ -208,6 +208,7 @@ impl World {
             stdout: Box::new(stdout.clone()),
             stderr: Box::new(stderr.clone()),
             stdout_is_terminal: false,
+            stdout_takes_colour: false,
             stderr_is_terminal: false,
         };
         let words: Vec<std::ffi::OsString> = ["conveyor"].iter().chain(arguments).map(Into::into).collect();

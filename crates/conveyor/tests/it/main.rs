@@ -38,6 +38,7 @@ mod legacy;
 mod manager_config;
 mod mutation_audit;
 mod open;
+mod output;
 mod panes;
 mod push;
 mod queue;

@@ -75,13 +75,13 @@ fn show(app: &mut App<'_>, recipe: RecipeSummary, json: bool) -> Result<(), Fail
         return out.json(&Shown { recipe });
     }
     let words: Vec<String> = recipe.manager_config_command.iter().map(|word| quote(word)).collect();
-    out.raw(&format!(
+    out.verbatim(&format!(
         "{}\n\nmanager config command:\n  {}\n",
         recipe.locked_summary_template,
         words.join(" ")
     ))?;
     match recipe.loop_template {
-        Some(template) => out.raw(&format!("\nloop template: {template}\n")),
+        Some(template) => out.verbatim(&format!("\nloop template: {template}\n")),
         None => Ok(()),
     }
 }

@@ -45,9 +45,6 @@ Example:
         if !self.include_content {
             return app.out().json(&captured);
         }
-        if !app.host.stdout_is_terminal {
-            return app.out().raw(&format!("{}\n", captured.text));
-        }
-        captured.text.lines().try_for_each(|line| app.out().line(line))
+        app.out().verbatim(&format!("{}\n", captured.text))
     }
 }

@@ -53,14 +53,13 @@ Example:
             include_content: self.include_content,
         };
         let mut segments = Vec::new();
-        let verbatim = !app.host.stdout_is_terminal;
         let mut out = app.out();
         let task = transcripts::show(&mut cx, &wanted, &mut |segment| {
             if self.json.json {
                 segments.push(segment);
                 return Ok(());
             }
-            print(&segment, verbatim, &mut out)
+            print(&segment, &mut out)
         })?;
         if self.json.json {
             return out.json(&json!({ "segments": segments, "task": task }));
@@ -69,11 +68,11 @@ Example:
     }
 }
 
-fn print(segment: &Segment, verbatim: bool, out: &mut Out<'_>) -> std::io::Result<()> {
-    print_segment(segment, verbatim, out).map_err(Failure::into_output_error)
+fn print(segment: &Segment, out: &mut Out<'_>) -> std::io::Result<()> {
+    print_segment(segment, out).map_err(Failure::into_output_error)
 }
 
-fn print_segment(segment: &Segment, verbatim: bool, out: &mut Out<'_>) -> Result<(), Failure> {
+fn print_segment(segment: &Segment, out: &mut Out<'_>) -> Result<(), Failure> {
     let time = Timestamp::parse(&segment.captured_at).map_or_else(String::new, Timestamp::time_of_day);
     out.line(&format!(
         "--- {} transcript segment {} {time} ({}) ---",
@@ -85,9 +84,6 @@ fn print_segment(segment: &Segment, verbatim: bool, out: &mut Out<'_>) -> Result
     let Some(text) = segment.segment_text.iter().flatten().next() else {
         return out.line("[metadata only]");
     };
-    if verbatim {
-        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-        return out.raw(&format!("{text}{end}"));
-    }
-    text.lines().try_for_each(|line| out.line(line))
+    let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    out.verbatim(&format!("{text}{end}"))
 }
