@@ -15,6 +15,12 @@ pub enum Pattern {
     EnterToConfirm,
     /// The question whether the directory may be trusted.
     TrustPrompt,
+    /// The offer of a newer version of the agent.
+    UpdatePrompt,
+    /// The question whether hooks may run.
+    HooksPrompt,
+    /// The offer of another model.
+    ModelPrompt,
     /// The question whether to make a plan.
     PlanPrompt,
     /// A command or change that needs a person's consent.
@@ -36,6 +42,9 @@ impl Pattern {
             Self::RateLimitPrompt => "rate_limit_prompt",
             Self::EnterToConfirm => "enter_to_confirm",
             Self::TrustPrompt => "trust_prompt",
+            Self::UpdatePrompt => "update_prompt",
+            Self::HooksPrompt => "hooks_prompt",
+            Self::ModelPrompt => "model_prompt",
             Self::PlanPrompt => "plan_prompt",
             Self::ApprovalPrompt => "approval_prompt",
             Self::InterruptMenu => "interrupt_menu",
@@ -52,6 +61,11 @@ impl Pattern {
             Self::RateLimitPrompt => "The terminal asks what to do about rate limits that are near.",
             Self::EnterToConfirm => "The terminal waits for Enter to confirm something.",
             Self::TrustPrompt => "The terminal asks whether this directory can be trusted.",
+            Self::UpdatePrompt => {
+                "The terminal offers a newer version; Escape goes on without it, Enter would install it."
+            }
+            Self::HooksPrompt => "The terminal asks whether hooks may run.",
+            Self::ModelPrompt => "The terminal offers another model.",
             Self::PlanPrompt => "The terminal asks whether to make a plan.",
             Self::ApprovalPrompt => "The terminal asks for approval of a command or a change.",
             Self::InterruptMenu => "The terminal shows a menu about interrupting the work.",
@@ -72,8 +86,9 @@ impl Pattern {
             | Self::LongRunningInterruptible => "inspect_or_interrupt",
             Self::EnterToConfirm | Self::PlanPrompt => "inspect_or_confirm",
             Self::TrustPrompt => "inspect_or_accept_trust",
+            Self::UpdatePrompt => "inspect_or_escape",
             Self::ApprovalPrompt => "inspect_or_approve",
-            Self::QuestionPrompt => "inspect_or_answer",
+            Self::HooksPrompt | Self::ModelPrompt | Self::QuestionPrompt => "inspect_or_answer",
         }
     }
 }
@@ -122,56 +137,109 @@ pub fn busy_wait(screen: &str, activity: &Activity) -> Option<BusyWait> {
     if let Some(dialog) = dialog(screen) {
         return Some(dialog.into());
     }
-    let lower = screen.to_lowercase();
     let silent = activity.status_age_seconds.map(|age| age >= activity.busy_wait_seconds);
-    if silent != Some(false) && lower.contains("starting mcp servers") {
+    let running = running(screen);
+    if silent != Some(false) && running.as_ref().is_some_and(Running::starts_servers) {
         return Some(Pattern::McpStartup.into());
     }
     let stuck = silent == Some(true) && activity.recent_events < PROGRESS;
-    (stuck && is_running(&lower)).then(|| Pattern::LongRunningInterruptible.into())
+    (stuck && running.is_some_and(|running| running.is_interruptible()))
+        .then(|| Pattern::LongRunningInterruptible.into())
 }
 
-/// Whether the screen (in lower case) shows a turn that runs.
-pub(super) fn is_running(lower: &str) -> bool {
-    lower.contains("esc to interrupt")
+/// The row that tells of running work, in lower case; without a composer, the whole screen.
+pub(super) struct Running(String);
+
+impl Running {
+    /// A turn that runs.
+    pub(super) fn is_interruptible(&self) -> bool {
+        self.0.contains("esc to interrupt")
+    }
+
+    fn starts_servers(&self) -> bool {
+        self.0.contains("starting mcp servers")
+    }
 }
 
-/// The dialog that a visible screen shows, whatever else it shows.
+/// What the screen tells of running work. Above a composer only its status row does, with a sign in
+/// the first column and the time in brackets; anything else is what was said.
+pub(super) fn running(screen: &str) -> Option<Running> {
+    let texts = Screen::parse(screen).texts();
+    let Some(prompt) = composer::standing(&texts) else { return Some(Running(screen.to_lowercase())) };
+    let is_over = |text: &String| {
+        let text = text.trim_start();
+        text.starts_with("Worked for ") || text.starts_with("■ ")
+    };
+    let last = texts[..prompt].iter().rev().take(STATUS_ROWS).take_while(|text| !is_over(text));
+    let mut rows = last.map(|text| text.trim_end().to_lowercase());
+    rows.find(|row| row.starts_with(|sign: char| !sign.is_alphanumeric() && sign != ' ') && times(row))
+        .map(Running)
+}
+
+/// How far above the composer the status row may be: messages that wait stand between.
+const STATUS_ROWS: usize = 24;
+
+/// Whether a row has a time and the way to interrupt in brackets: "(3s • esc to interrupt)".
+fn times(row: &str) -> bool {
+    let bracket =
+        row.find(" • esc to interrupt)").and_then(|end| Some(&row[row[..end].rfind('(')? + 1..end]));
+    bracket.is_some_and(|time| {
+        time.starts_with(|letter: char| letter.is_ascii_digit())
+            && time.ends_with('s')
+            && time.chars().all(|letter| letter.is_ascii_digit() || "hms ".contains(letter))
+    })
+}
+
+/// The dialog that a visible screen shows. A menu is one by its form; words are one only where no
+/// composer stands at the end of the screen.
 pub(super) fn dialog(screen: &str) -> Option<Pattern> {
-    let rows: Vec<&str> = screen.lines().collect();
+    let texts = Screen::parse(screen).texts();
+    if composer::standing(&texts).is_some() {
+        return None;
+    }
+    let rows: Vec<&str> = texts.iter().map(String::as_str).collect();
     if let Some(menu) = menu::find(&rows) {
         return Some(of_menu(&menu));
     }
     let lower = screen.to_lowercase();
     named(&lower)
-        .or_else(|| (asks_for_approval(&rows) && !has_composer(&rows)).then_some(Pattern::ApprovalPrompt))
+        .or_else(|| asks_for_approval(&rows).then_some(Pattern::ApprovalPrompt))
         .or_else(|| lower.contains("press enter to confirm").then_some(Pattern::EnterToConfirm))
 }
 
-/// Whether the screen ends with the composer of Codex. A dialog takes its place, so that words above
-/// it are what an agent or a tip says: "Use /status to see the current model, approvals, …".
-fn has_composer(rows: &[&str]) -> bool {
-    composer::row_in(&Screen::parse(&rows.join("\n")).texts()).is_some()
-}
-
-/// What a menu is about, from the question above it and from its choices.
+/// What a menu is about, from its choices and the question above it, the nearest row first.
 fn of_menu(menu: &Menu<'_>) -> Pattern {
-    let question = menu.rows.join("\n").to_lowercase();
-    if let Some(pattern) = named(&question) {
+    let choices: Vec<String> = menu.choices.iter().map(|choice| choice.to_lowercase()).collect();
+    let begins =
+        |words: &[&str]| choices.iter().any(|choice| words.iter().any(|word| choice.starts_with(word)));
+    const OFFERS: [(&str, Pattern); 3] = [
+        ("update now", Pattern::UpdatePrompt),
+        ("review hooks", Pattern::HooksPrompt),
+        ("try new model", Pattern::ModelPrompt),
+    ];
+    if let Some((_, pattern)) = OFFERS.into_iter().find(|(choice, _)| begins(&[choice])) {
         return pattern;
     }
-    let begins = |words: &[&str]| {
-        let lower = menu.choices.iter().map(|choice| choice.to_lowercase());
-        lower.clone().any(|choice| words.iter().any(|word| choice.starts_with(word)))
-    };
+    let asks_for_consent = |row: &str| CONSENT.iter().any(|words| row.contains(words));
+    for row in menu.question.iter().map(|row| row.to_lowercase()) {
+        if let Some(pattern) = named(&row) {
+            return pattern;
+        }
+        if asks_for_consent(&row) {
+            break;
+        }
+    }
     if (begins(&["yes"]) && begins(&["no"])) || begins(&["allow", "approve"]) {
         Pattern::ApprovalPrompt
-    } else if menu.choices.iter().any(|choice| choice.to_lowercase().contains("interrupt")) {
+    } else if choices.iter().any(|choice| choice.contains("interrupt")) {
         Pattern::InterruptMenu
     } else {
         Pattern::QuestionPrompt
     }
 }
+
+/// How questions begin that ask for consent to what an agent does.
+const CONSENT: [&str; 2] = ["would you like to", "do you want to"];
 
 /// Dialogs that are known by their words.
 fn named(lower: &str) -> Option<Pattern> {

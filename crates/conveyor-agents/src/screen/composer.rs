@@ -34,8 +34,9 @@ pub enum Composer {
 /// drawn below takes nothing certainly: the question about trust may still follow.
 const LOADING: [&str; 2] = ["Resuming session…", "Forking session…"];
 
-/// Rows that may stand below the composer.
-const FOOTER_ROWS: usize = 3;
+/// Rows that may stand below the composer: the thread's name is part of them and may be broken into
+/// rows.
+const FOOTER_ROWS: usize = 8;
 
 /// What stands where messages to Codex are typed. The screen must be the visible one, captured
 /// with its attributes: a placeholder is told from a draft by being dim.
@@ -43,7 +44,7 @@ const FOOTER_ROWS: usize = 3;
 pub fn composer(screen: &Screen, cursor: Cursor) -> Composer {
     let texts = screen.texts();
     let rows: Vec<&str> = texts.iter().map(String::as_str).collect();
-    if !cursor.visible || menu::find(&rows).is_some() {
+    if !cursor.visible || (menu::find(&rows).is_some() && standing(&texts).is_none()) {
         return Composer::Dialog;
     }
     let Some(row) = row_in(&texts).filter(|_| !is_loading(&texts)) else { return Composer::Unknown };
@@ -70,6 +71,19 @@ pub(super) fn row_in(texts: &[String]) -> Option<usize> {
     (whole && footer.iter().any(|text| is_footer(text))).then_some(row)
 }
 
+/// Whether a composer stands at the end of the screen, whatever is in it: its row. A dialog takes its
+/// place, so that above it there are only words, and below it the footer with the thread's name,
+/// which is anybody's text, too.
+pub(super) fn standing(texts: &[String]) -> Option<usize> {
+    let row = last_prompt(texts)?;
+    let end = texts.iter().rposition(|text| !is_blank(text))?;
+    let first = end - texts[row..=end].iter().rev().position(|text| is_blank(text))? + 1;
+    let footer = &texts[first..=end];
+    // A draft may have blank rows; each of its further rows is indented.
+    let inside = texts[row + 1..first].iter().all(|text| text.starts_with(is_edge) || text.is_empty());
+    (footer.len() <= FOOTER_ROWS && inside && is_footer(&footer[0])).then_some(row)
+}
+
 /// Whether the session that the screen is about is still being loaded.
 pub(super) fn is_loading(texts: &[String]) -> bool {
     let prompt = last_prompt(texts).unwrap_or(0);
@@ -89,9 +103,11 @@ fn is_edge(letter: char) -> bool {
     letter.is_whitespace() || matches!(letter, '\u{2500}'..='\u{257f}')
 }
 
-/// The footer names the model and the directory, or the keys that there are.
+/// The footer names the model and the directory, or the keys that there are. The last row of a menu
+/// begins with a key.
 fn is_footer(text: &str) -> bool {
-    text.contains(" · ") || text.contains("for shortcuts") || text.contains("context left")
+    let is_status = text.contains(" · ") || text.contains("for shortcuts") || text.contains("context left");
+    is_status && !menu::begins_with_key(text)
 }
 
 /// The column of the prompt, which a blank follows.

@@ -13,8 +13,8 @@ const QUESTION: usize = 20;
 pub(super) struct Menu<'t> {
     /// The choices without their numbers.
     pub(super) choices: Vec<&'t str>,
-    /// The rows that are not blank, from the question to the hint.
-    pub(super) rows: Vec<&'t str>,
+    /// The rows of its question that are not blank, the nearest to the choices first.
+    pub(super) question: Vec<&'t str>,
 }
 
 /// The menu that waits for an answer, if there is one. A message that somebody sent or typed may
@@ -31,14 +31,15 @@ pub(super) fn find<'t>(rows: &[&'t str]) -> Option<Menu<'t>> {
     if !rows[selected + 1..].iter().any(|row| choice(row).is_none() && names_a_key(row)) {
         return None;
     }
-    Some(Menu {
-        choices: neighbours.map(|(_, text)| text).collect(),
-        rows: rows[selected.saturating_sub(QUESTION)..]
-            .iter()
-            .copied()
-            .filter(|row| !row.trim().is_empty())
-            .collect(),
-    })
+    Some(Menu { choices: neighbours.map(|(_, text)| text).collect(), question: question(&rows[..selected]) })
+}
+
+/// The rows above the choices, up to what was said before: the conversation marks what belongs to it
+/// with a sign in the first column, a dialog is indented.
+fn question<'t>(above: &[&'t str]) -> Vec<&'t str> {
+    let is_said = |row: &str| row.starts_with(|letter: char| !letter.is_alphanumeric() && letter != ' ');
+    let near = above.iter().rev().take(QUESTION).copied();
+    near.take_while(|row| !is_said(row)).filter(|row| !row.trim().is_empty()).collect()
 }
 
 /// The number and the text of a numbered choice.
@@ -48,7 +49,21 @@ fn choice(row: &str) -> Option<(u32, &str)> {
     Some((number.parse().ok()?, text))
 }
 
+/// Whether a row tells which key does what: "enter continue · esc skip".
+pub(super) fn is_hint(row: &str) -> bool {
+    row.split(['·', '|']).any(begins_with_key)
+}
+
+/// Whether the first word is a key.
+pub(super) fn begins_with_key(text: &str) -> bool {
+    let words = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.skip_while(|word| word.eq_ignore_ascii_case("press")).next().is_some_and(is_key)
+}
+
+fn is_key(word: &str) -> bool {
+    ["enter", "esc"].iter().any(|key| word.eq_ignore_ascii_case(key))
+}
+
 fn names_a_key(row: &str) -> bool {
-    row.split(|letter: char| !letter.is_alphanumeric())
-        .any(|word| word.eq_ignore_ascii_case("enter") || word.eq_ignore_ascii_case("esc"))
+    row.split(|letter: char| !letter.is_alphanumeric()).any(is_key)
 }

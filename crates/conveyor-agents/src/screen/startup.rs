@@ -3,7 +3,7 @@ use serde::Serialize;
 use super::busy::{self, Pattern};
 use super::cells::Screen;
 use super::composer;
-use super::menu::MARK;
+use super::menu::{self, MARK};
 
 /// How far the start of an agent has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -57,16 +57,20 @@ pub fn startup(screen: &str) -> Startup {
         // A tool is approved in the middle of a turn.
         Some(Pattern::ApprovalPrompt) => (StartupState::Working, Pattern::ApprovalPrompt.reason()),
         Some(dialog) => (StartupState::Starting, dialog.reason()),
-        None if busy::is_running(&lower) => (StartupState::Working, "The terminal shows running work."),
+        None if busy::running(screen).is_some_and(|running| running.is_interruptible()) => {
+            (StartupState::Working, "The terminal shows running work.")
+        }
         None if composer::is_loading(&texts) => {
             (StartupState::Starting, "The terminal shows that Codex loads the session.")
         }
+        None if composer::standing(&texts).is_some() => {
+            (StartupState::Ready, "The terminal shows the composer of Codex.")
+        }
+        None if waits_for_a_key(&texts) => {
+            (StartupState::Starting, "The terminal shows a dialog that waits for a key.")
+        }
         None if lower.contains("openai codex") && screen.contains(MARK) => {
             (StartupState::Ready, "The terminal shows Codex and its prompt.")
-        }
-        // The heading scrolls away.
-        None if composer::row_in(&texts).is_some() => {
-            (StartupState::Ready, "The terminal shows the composer of Codex.")
         }
         None if lower.contains("error") || lower.contains("failed") => {
             (StartupState::Error, "The terminal shows an error.")
@@ -75,6 +79,11 @@ pub fn startup(screen: &str) -> Startup {
         None => (StartupState::Starting, "The terminal does not show the prompt of Codex yet."),
     };
     Startup { state, reason }
+}
+
+/// Whether the last row tells which keys do what.
+fn waits_for_a_key(texts: &[String]) -> bool {
+    texts.iter().rev().find(|text| !text.trim().is_empty()).is_some_and(|text| menu::is_hint(text))
 }
 
 /// Whether a screen asks whether the directory may be trusted, and Enter would say yes: the choice

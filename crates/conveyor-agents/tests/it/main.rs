@@ -4,6 +4,7 @@
 
 mod abuse;
 mod chunks;
+mod dialogs;
 mod fixtures;
 mod processes;
 mod screen;
