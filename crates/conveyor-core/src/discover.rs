@@ -3,6 +3,7 @@
 use conveyor_model::Role;
 use conveyor_model::records::{Session, Task, TelemetryEvent};
 use conveyor_model::shell::quote;
+use conveyor_model::text::{is_blank, trimmed};
 use conveyor_store::bindings::Overview;
 use conveyor_store::sessions::{Filter, Liveness};
 use conveyor_store::{StoreError, Tx, bindings, sessions, tasks, telemetry};
@@ -72,7 +73,7 @@ pub enum Suggestion {
 /// A failing ledger.
 pub fn discover(cx: &mut Cx, request: &Request<'_>) -> Result<Found> {
     let ledger = cx.ledger();
-    let query = request.query.trim();
+    let query = if is_blank(request.query) { "" } else { trimmed(request.query) };
     let needle = Needle::new(query);
     let limit = request.limit;
     cx.db.read(|tx| {

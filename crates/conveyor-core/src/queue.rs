@@ -1,6 +1,7 @@
 //! The command queue from the user's side: queueing messages, listing commands.
 
 use conveyor_model::records::Command;
+use conveyor_model::text::{is_blank, trimmed};
 use conveyor_model::{Actor, CommandState, CommandType, permissions};
 use conveyor_store::commands::{self, Filter, NewCommand};
 use conveyor_store::telemetry::{self, Emit};
@@ -45,7 +46,7 @@ impl EnqueueRequest<'_> {
     /// # Errors
     /// A blank message, a blank or unknown permission.
     pub fn check(&self) -> Result<Option<&str>> {
-        if self.message.trim().is_empty() {
+        if is_blank(self.message) {
             return Err(Error::invalid(format!(
                 "the message of {} must not be empty: give --message a text",
                 self.command_type
@@ -53,6 +54,19 @@ impl EnqueueRequest<'_> {
         }
         self.required_permission.map(checked_permission).transpose()
     }
+}
+
+/// Refuses a message that has characters of which none says anything: white space and what nobody sees.
+///
+/// # Errors
+/// A text that is blank but not empty.
+pub fn check_says_something(what: &str, text: &str) -> Result<()> {
+    if text.is_empty() || !is_blank(text) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{what} is blank: it has only white space or invisible characters ({text:?}); give it words"
+    )))
 }
 
 /// Queues a message. Nothing is delivered until a dispatcher runs; no binding is needed yet.
@@ -99,8 +113,8 @@ pub fn enqueue(cx: &mut Cx, request: &EnqueueRequest<'_>) -> Result<Enqueued> {
 
 /// A permission's trimmed text, if the taxonomy knows everything it stands for.
 fn checked_permission(given: &str) -> Result<&str> {
-    let trimmed = given.trim();
-    if trimmed.is_empty() {
+    let trimmed = trimmed(given);
+    if is_blank(trimmed) {
         return Err(Error::invalid(format!("the required permission must not be empty, but is {given:?}")));
     }
     match permissions::unknown_part(trimmed) {

@@ -81,6 +81,46 @@ pub fn object(text: &str) -> Map<String, Value> {
     }
 }
 
+/// Whether two texts are the same JSON but for how it is written and for the last digits of fractions,
+/// which programs that do not read numbers to the nearest one get wrong.
+#[must_use]
+pub fn agree(one: &str, other: &str) -> bool {
+    let read = |text| serde_json::from_str::<Value>(text).ok();
+    one == other || read(one).zip(read(other)).is_some_and(|(one, other)| values_agree(&one, &other))
+}
+
+fn values_agree(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => numbers_agree(one, other),
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| values_agree(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            let same = |(key, value)| other.get(key).is_some_and(|other| values_agree(value, other));
+            one.len() == other.len() && one.iter().all(same)
+        }
+        _ => one == other,
+    }
+}
+
+fn numbers_agree(one: &Number, other: &Number) -> bool {
+    // So many neighbours away at most is what the quick way to read a number gives.
+    const STEPS: u64 = 4;
+    if one == other {
+        return true;
+    }
+    if !one.is_f64() && !other.is_f64() {
+        return false;
+    }
+    let place = |number: &Number| {
+        let bits = number.as_f64()?.to_bits();
+        // Neighbouring floats have neighbouring bits; zero stands between the two signs.
+        let magnitude = (bits & !(1 << 63)) as i64;
+        Some(if bits >> 63 == 0 { magnitude } else { -magnitude })
+    };
+    place(one).zip(place(other)).is_some_and(|(one, other)| one.abs_diff(other) <= STEPS)
+}
+
 /// Reads an optional stored object; null and non-objects read as `None`.
 #[must_use]
 pub fn optional_object(text: Option<&str>) -> Option<Map<String, Value>> {
@@ -118,6 +158,64 @@ mod tests {
         let mut nested = serde_json::json!({"a": [1.0, {"b": 2.5}]});
         normalise_numbers(&mut nested);
         assert_eq!(compact(&nested), r#"{"a":[1,{"b":2.5}]}"#);
+    }
+
+    #[test]
+    fn numbers_keep_their_last_digit() {
+        for text in [
+            "0.1234567890123456789",
+            "123456789.12345679",
+            "1.7976931348623157e308",
+            "5e-324",
+            "2.2250738585072014e-308",
+            "0.30000000000000004",
+            "9007199254740993.5",
+            "-1.0000000000000002e-10",
+            "31.245270191439438",
+            "18446744073709551615",
+            "-9223372036854775808",
+            "9007199254740993",
+            "1e21",
+            "18446744073709551616",
+        ] {
+            let value: Value = serde_json::from_str(text).unwrap();
+            let nearest: f64 = text.parse().unwrap();
+            if value.is_f64() {
+                assert_eq!(value.as_f64().unwrap().to_bits(), nearest.to_bits(), "{text}");
+                assert_eq!(value.to_string().parse::<f64>().unwrap().to_bits(), nearest.to_bits(), "{text}");
+            } else {
+                assert_eq!(value.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn what_differs_in_a_last_digit_agrees() {
+        let same = [
+            (r#"{"a":31.245270191439438}"#, r#"{"a": 31.24527019143944}"#),
+            (
+                r#"{"a":[1,{"b":0.1}],"c":"\u00e9"}"#,
+                "{\"c\":\"\u{e9}\",\"a\":[1.0,{\"b\":0.10000000000000002}]}",
+            ),
+            ("[4.999999999999999]", "[5]"),
+            ("[5e-324]", "[0]"),
+            ("[-5e-324]", "[5e-324]"),
+        ];
+        for (one, other) in same {
+            assert!(agree(one, other) && agree(other, one), "{one} {other}");
+        }
+        for (one, other) in [
+            ("[1]", "[2]"),
+            ("[0.1]", "[0.1000001]"),
+            ("[9007199254740993]", "[9007199254740992]"),
+            ("[1]", "[1,1]"),
+            (r#"{"a":1}"#, r#"{"b":1}"#),
+            ("[1]", r#"["1"]"#),
+            ("[0.5]", "[-0.5]"),
+            ("{", "{x"),
+        ] {
+            assert!(!agree(one, other) && !agree(other, one), "{one} {other}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod json;
 pub mod permissions;
 pub mod records;
 pub mod shell;
+pub mod text;
 mod time;
 
 pub use enums::*;

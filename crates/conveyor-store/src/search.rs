@@ -57,7 +57,7 @@ pub(crate) fn query(text: &str, engine: Engine) -> Option<String> {
 
 /// Whether a text can be the name of an event type.
 pub(crate) fn is_one_word(text: &str) -> bool {
-    !text.trim().is_empty() && !text.contains(char::is_whitespace)
+    !conveyor_model::text::is_blank(text) && !text.contains(char::is_whitespace)
 }
 
 /// Splits like `unicode61`.

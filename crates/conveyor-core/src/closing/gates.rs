@@ -3,6 +3,7 @@
 
 use conveyor_model::Decision;
 use conveyor_model::records::{Object, Task};
+use conveyor_model::text::{is_blank, seen_word};
 use conveyor_store::immediate;
 use conveyor_store::{Tx, audit, criteria};
 use serde_json::{Value, json};
@@ -78,10 +79,10 @@ fn require_proof(tx: &mut Tx<'_>, task: &Task) -> Result<()> {
 fn is_proof(evidence: &Object) -> bool {
     const FAILING: [&str; 6] = ["error", "errored", "fail", "failed", "failure", "rejected"];
     let text = |key: &str| evidence.get(key).and_then(Value::as_str);
-    let says = |key: &str| text(key).is_some_and(|text| !text.trim().is_empty());
+    let says = |key: &str| text(key).is_some_and(|text| !is_blank(text));
     let passed = match evidence.get("status") {
         None | Some(Value::Null) => true,
-        Some(Value::String(status)) => !FAILING.contains(&status.trim().to_lowercase().as_str()),
+        Some(Value::String(status)) => !FAILING.contains(&seen_word(status).as_str()),
         Some(_) => false,
     };
     passed

@@ -12,6 +12,7 @@ mod record;
 use std::path::Path;
 
 use conveyor_model::CaptureMode;
+use conveyor_model::text::is_blank;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -191,7 +192,7 @@ pub fn ends_caller(cx: &mut Cx, request: &Request<'_>, inside_agent: bool) -> Re
 
 fn check_message(request: &Request<'_>) -> Result<()> {
     match request.message {
-        Some(message) if message.trim().is_empty() => {
+        Some(message) if is_blank(message) => {
             Err(Error::invalid("the message to the worker must not be empty"))
         }
         Some(message) => check_text(message),

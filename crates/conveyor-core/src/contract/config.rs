@@ -2,6 +2,7 @@
 
 use conveyor_model::permissions::{self, Overrides, Permissions};
 use conveyor_model::records::{Object, Task};
+use conveyor_model::text::{is_blank, trimmed};
 use conveyor_model::{Actor, EpilogueStep, NudgeMode, SupervisionMode};
 use conveyor_store::audit::{self, AuditEvent};
 use conveyor_store::manager_configs::{self, ManagerConfig};
@@ -115,7 +116,7 @@ impl ConfigFlags {
 
 /// The recipe that a name means; `None` for `custom`.
 fn recipe_of(name: &str) -> Result<Option<&'static recipes::Recipe>> {
-    if name.trim().eq_ignore_ascii_case(CUSTOM) {
+    if trimmed(name).eq_ignore_ascii_case(CUSTOM) {
         return Ok(None);
     }
     match recipes::find(name) {
@@ -135,7 +136,7 @@ fn check_step(step: &str) -> Result<()> {
 /// A list without white space around its entries, empty entries and repetitions, in its order.
 fn cleaned(list: &[String]) -> Vec<String> {
     let mut clean: Vec<String> = Vec::new();
-    for entry in list.iter().map(|entry| entry.trim()).filter(|entry| !entry.is_empty()) {
+    for entry in list.iter().map(|entry| trimmed(entry)).filter(|entry| !is_blank(entry)) {
         if clean.iter().all(|known| known != entry) {
             clean.push(entry.to_owned());
         }

@@ -1,6 +1,7 @@
 //! Acceptance criteria: what a task must fulfil, each with its history, proof and evidence.
 
 use conveyor_model::records::{Object, Task};
+use conveyor_model::text::{is_blank, trimmed};
 use conveyor_model::{Actor, CriterionSource, CriterionStatus};
 use conveyor_store::Tx;
 use conveyor_store::audit::{self, AuditEvent};
@@ -134,7 +135,7 @@ pub(super) fn seed(tx: &mut Tx<'_>, task: &Task, texts: &[String]) -> Result<usi
     let evidence: Object = [("source".to_owned(), "manager_config".into())].into_iter().collect();
     let at = tx.now()?.to_s_text();
     let mut ids = Vec::new();
-    for text in texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
+    for text in texts.iter().map(|text| trimmed(text)).filter(|text| !is_blank(text)) {
         if known.iter().any(|known| known == text) {
             continue;
         }

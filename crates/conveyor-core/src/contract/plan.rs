@@ -1,5 +1,6 @@
 //! Turning a worker's written answer into suggestions for criteria.
 
+use conveyor_model::text::is_blank;
 use conveyor_model::{CriterionSource, CriterionStatus};
 use serde::Serialize;
 
@@ -93,7 +94,7 @@ impl Answer {
     }
 
     fn line(&mut self, line: &str) {
-        if line.trim().is_empty() {
+        if is_blank(line) {
             return self.close();
         }
         if let (Some(section), Some(item)) = (self.section, list_item(line)) {
@@ -117,7 +118,7 @@ impl Answer {
         let Some((section, text)) = self.active.take() else { return };
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let text = unwrapped(&text);
-        if !text.is_empty() && !says_nothing(text) {
+        if !is_blank(text) && !says_nothing(text) {
             self.items.push((section, text.to_owned()));
         }
     }

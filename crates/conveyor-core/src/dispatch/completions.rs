@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use conveyor_model::records::{Object, Session};
+use conveyor_model::text::is_blank;
 use conveyor_model::{Actor, DeliveryMode, IdPrefix, NotificationState, Severity, Timestamp};
 use conveyor_store::completions::{self as events, Unrouted};
 use conveyor_store::notifications::{self, NewNotification, Waiting};
@@ -110,7 +111,7 @@ pub(super) fn tied_to(waiting: &Waiting, dispatcher: &str) -> Value {
 pub(super) fn message_of(payload: &Object) -> String {
     let text = |key: &str| payload.get(key).and_then(Value::as_str).unwrap_or_default();
     match text("message") {
-        given if given.trim().is_empty() => message(text("source_session"), text("task")),
+        given if is_blank(given) => message(text("source_session"), text("task")),
         given => given.to_owned(),
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use conveyor_model::records::{Binding, Session};
+use conveyor_model::text::is_blank;
 use conveyor_model::{Actor, AttemptState, CommandType, DeliveryMode, NotificationState, Role, Severity};
 use conveyor_store::commands::{self, Claim, Claimable, Outcome};
 use conveyor_store::notifications::{self, NewNotification};
@@ -241,7 +242,7 @@ fn refused(error: &str) -> Result<Result<Route, Refusal>> {
 /// The text to convey, if there is one.
 fn message(command: &Claimable) -> Option<&str> {
     let text = |key: &str| command.payload.get(key).and_then(Value::as_str);
-    text("message").or_else(|| text("text")).filter(|text| !text.trim().is_empty())
+    text("message").or_else(|| text("text")).filter(|text| !is_blank(text))
 }
 
 /// The route of a command along a binding.

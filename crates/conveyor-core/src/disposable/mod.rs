@@ -8,6 +8,7 @@ use std::path::Path;
 
 use conveyor_model::records::{Session, Task};
 use conveyor_model::shell::quote;
+use conveyor_model::text::is_blank;
 use conveyor_model::{Role, TaskState};
 use conveyor_store::audit::{self, AuditEvent};
 use conveyor_store::sessions::{self, Registration};
@@ -88,7 +89,7 @@ impl Request<'_> {
     /// # Errors
     /// A blank task, a blank session name, or two sessions whose rollouts would be one file.
     pub fn check(&self) -> Result<()> {
-        if self.task.trim().is_empty() {
+        if is_blank(self.task) {
             return Err(Error::invalid(format!("the task's name must not be blank, but is {:?}", self.task)));
         }
         registration::check_name(self.worker.session)?;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use conveyor_model::records::Object;
+use conveyor_model::text::is_blank;
 use conveyor_model::{WorkerState, WorkerStatus};
 use conveyor_store::audit::{self, WorkerEvent};
 use conveyor_store::captures::{self, NewCapture};
@@ -237,7 +238,7 @@ fn copy_transcript(
     if captures::exists(tx, worker_id, &source.digest, captured_at)? {
         return Ok(());
     }
-    let filled = text.lines().filter(|line| !line.trim().is_empty()).count().max(1);
+    let filled = text.lines().filter(|line| !is_blank(line)).count().max(1);
     let filled = i64::try_from(filled).unwrap_or(i64::MAX);
     let new = NewCapture {
         worker_id,

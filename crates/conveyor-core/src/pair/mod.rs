@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::contract::config::ConfigFlags;
 use crate::legacy::check_name;
 use crate::prompts::{self, ManagerFacts};
+use crate::queue;
 use crate::spawn::{self, Installation, Spawned, StartError, Startup, starting};
 use crate::tasks::Created;
 use crate::{Cx, Error, Result, fault};
@@ -85,6 +86,9 @@ impl Request<'_> {
                 "worker and manager are both called {:?}: give them different names",
                 self.worker
             )));
+        }
+        for (option, text) in [("--task-prompt", self.prompt), ("--task-goal", self.goal)] {
+            queue::check_says_something(option, text.unwrap_or_default())?;
         }
         self.contract.check()
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use conveyor_agents::processes::{self, DiscoveryError};
 use conveyor_agents::rollout;
 use conveyor_model::records::Session;
+use conveyor_model::text::is_blank;
 use conveyor_model::{Adapter, Role};
 use conveyor_store::audit::{self, AuditEvent};
 use conveyor_store::sessions::{self, Registration};
@@ -106,7 +107,7 @@ pub fn check_pid(pid: i64) -> Result<()> {
 /// # Errors
 /// A blank name.
 pub fn check_name(name: &str) -> Result<()> {
-    if name.trim().is_empty() {
+    if is_blank(name) {
         return Err(Error::invalid(format!("a session's name must not be blank, but is {name:?}")));
     }
     Ok(())

@@ -14,6 +14,7 @@ use super::session::Live;
 use super::verdict::{self, Address, Evidence, Grade, Input, Program, Refusal};
 use super::{Guard, NotReady, nudge};
 use crate::legacy::{Config, Place};
+use crate::queue::check_says_something;
 use crate::{Cx, Error, Result};
 
 /// How long a follow-up waits for the end of the turn.
@@ -136,9 +137,10 @@ enum Done {
 ///
 /// # Errors
 /// An unknown session, one without a running terminal, a key that would do harm now
-/// ([`Error::TargetNotReady`]); each is recorded.
+/// ([`Error::TargetNotReady`]); each is recorded. A blank follow-up, which is not.
 pub fn session(cx: &mut Cx, request: &Request<'_>) -> Result<Interrupted<Report>> {
     let key = key_of(request);
+    check_says_something("the follow-up", request.followup.unwrap_or_default())?;
     let mut live = match Live::find(cx, request.name, request.guard) {
         Ok(live) => live,
         Err(error) => return Err(record_failure(cx, request, key, error)?),
@@ -265,6 +267,7 @@ pub fn worker(
     request: &Request<'_>,
     no_followup: bool,
 ) -> Result<Interrupted<WorkerReport>> {
+    check_says_something("the follow-up", request.followup.unwrap_or_default())?;
     if Config::of(place.root(), request.name)?.is_none() {
         return Err(Error::NoWorker(request.name.to_owned()));
     }

@@ -12,6 +12,7 @@ use super::typist::{Care, Keep, Typed, Typist, check_text};
 use super::verdict::Refusal;
 use super::{Delivery, Guard, NotReady, Sent};
 use crate::legacy::{Place, tmux_session_of};
+use crate::queue::check_says_something;
 use crate::terminal::{self, SubjectKind};
 use crate::{Cx, Error, Result};
 
@@ -89,9 +90,10 @@ pub(crate) fn tell(cx: &mut Cx, request: &Request<'_>) -> Result<Nudged> {
 /// Refuses a text that cannot be typed, before anything is done.
 ///
 /// # Errors
-/// A control character, or nothing but Enter without force.
+/// A text that is blank but not empty, a control character, or nothing but Enter without force.
 pub(crate) fn check(request: &Request<'_>) -> Result<()> {
     let Guard { strict, force, .. } = request.guard;
+    check_says_something("the text", request.text)?;
     if !strict || request.dry_run {
         return Ok(());
     }

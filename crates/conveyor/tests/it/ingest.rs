@@ -217,6 +217,52 @@ fn registering_again_does_not_duplicate_history() {
     });
 }
 
+/// A line whose numbers a build that read them carelessly stored otherwise.
+fn measured() -> String {
+    r#"{"timestamp":"2026-06-11T11:00:00.000Z","type":"event_msg","payload":{"type":"task_complete","turn_id":"t","seconds":31.245270191439438,"tokens":9007199254740993,"bytes":18446744073709551615,"rate":[0.1,{"x":-1.0000000000000002e-10}]}}"#
+        .to_owned()
+        + "\n"
+}
+
+#[test]
+fn numbers_keep_their_last_digit() {
+    on_both_engines(|world| {
+        session_with(world, &[meta("s"), measured()]);
+        assert_eq!(totals(world, "w").0, 2);
+        let payload = world.scalar("select payload_json from codex_events where subtype = 'task_complete'");
+        for number in
+            ["31.245270191439438", "9007199254740993", "18446744073709551615", "-1.0000000000000002e-10"]
+        {
+            assert!(payload.contains(number), "{payload}");
+            assert!(world.run(&["tail", "w", "--json"]).stdout.contains(number), "{number}");
+        }
+    });
+}
+
+#[test]
+fn an_event_stored_with_another_last_digit_is_not_told_again() {
+    on_both_engines(|world| {
+        world.bind("demo");
+        let path = world.dir().join("demo-worker.jsonl");
+        append(&path, meta("s") + &measured());
+        assert_eq!(world.json(&["ingest", "demo-worker"])["new_events"], 2);
+        let routed = "select count(*) from routed_notifications";
+        world.json(&["dispatch", "--once", "--json"]);
+        assert_eq!(world.scalar(routed), "1");
+        world.sql(
+            r#"update codex_events set payload_json = replace(replace(payload_json, '31.245270191439438', '31.24527019143944'), '0.1,', '0.10000000000000002,')"#,
+        );
+        register(world, "demo-worker", Some(&path));
+        assert_eq!(world.json(&["ingest", "demo-worker"])["new_events"], 0);
+        world.json(&["dispatch", "--once", "--ingest", "--json"]);
+        assert_eq!(world.scalar(routed), "1");
+        // What differs in more is another event.
+        world.sql("update codex_events set payload_json = replace(payload_json, '9007199254740993', '9007199254740992')");
+        register(world, "demo-worker", Some(&path));
+        assert_eq!(world.json(&["ingest", "demo-worker"])["new_events"], 1);
+    });
+}
+
 #[test]
 fn a_line_too_long_to_be_held_is_skipped() {
     on_both_engines(|world| {

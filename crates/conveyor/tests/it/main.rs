@@ -12,6 +12,7 @@ mod app_heartbeat;
 mod app_loop;
 mod app_wakeup;
 mod bind;
+mod blank;
 mod codex_review;
 mod compaction;
 mod continuation;

@@ -1,5 +1,6 @@
 //! `start-worker` and `start-manager`: one Codex in a terminal of its own, registered.
 
+use conveyor_core::queue;
 use conveyor_core::spawn::starting::{self, ManagerTask};
 use conveyor_core::spawn::{self, Request};
 use conveyor_model::Role;
@@ -95,6 +96,7 @@ Example:
     --sandbox workspace-write --ask-for-approval on-request --path ./ledger.db";
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
+        queue::check_says_something("--task", self.task.as_deref().unwrap_or_default())?;
         self.start.run(Role::Worker, &First::Text(self.task.as_deref()), app)
     }
 }
@@ -129,6 +131,7 @@ Example:
   conveyor bind --task demo --worker worker-1 --manager manager-1 --path ./ledger.db";
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
+        queue::check_says_something("--task-goal", self.task_goal.as_deref().unwrap_or_default())?;
         let task = ManagerTask {
             task: self.task.as_deref(),
             goal: self.task_goal.as_deref(),

@@ -7,6 +7,7 @@ use conveyor_core::Cx;
 use conveyor_core::contract::config::{self, ConfigFlags};
 use conveyor_core::contract::questions::{self, Question};
 use conveyor_model::permissions::{Overrides, Permissions};
+use conveyor_model::text::{is_blank, trimmed};
 use conveyor_model::{EpilogueStep, NudgeMode, SupervisionMode};
 use serde_json::{Value, json};
 
@@ -134,8 +135,8 @@ impl Talk<'_> {
             let need = "manager-config --interactive needs answers on a terminal or on standard input; nothing was saved";
             return Err(Failure::usage(need));
         }
-        let line = line.trim();
-        Ok((!line.is_empty()).then(|| line.to_owned()))
+        let line = trimmed(&line);
+        Ok((!is_blank(line)).then(|| line.to_owned()))
     }
 
     /// A question with one answer; `None` keeps what is there.
