@@ -103,11 +103,11 @@ fn is_edge(letter: char) -> bool {
     letter.is_whitespace() || matches!(letter, '\u{2500}'..='\u{257f}')
 }
 
-/// The footer names the model and the directory, or the keys that there are. The last row of a menu
-/// begins with a key.
+/// The footer names the model and the directory, then the thread, or the keys that there are. The
+/// last row of a dialog begins with what a key does.
 fn is_footer(text: &str) -> bool {
     let is_status = text.contains(" · ") || text.contains("for shortcuts") || text.contains("context left");
-    is_status && !menu::begins_with_key(text)
+    is_status && !menu::begins_with_hint(text)
 }
 
 /// The column of the prompt, which a blank follows.

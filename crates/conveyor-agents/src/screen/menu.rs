@@ -54,8 +54,16 @@ pub(super) fn is_hint(row: &str) -> bool {
     row.split(['·', '|']).any(begins_with_key)
 }
 
-/// Whether the first word is a key.
-pub(super) fn begins_with_key(text: &str) -> bool {
+/// The same of a row that may end with free text: only what stands first counts.
+pub(super) fn begins_with_hint(row: &str) -> bool {
+    row.split(['·', '|']).take(2).any(begins_with_key)
+}
+
+/// Whether the first word is a key; a path is none.
+fn begins_with_key(text: &str) -> bool {
+    if text.trim_start().starts_with(['/', '~']) {
+        return false;
+    }
     let words = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
     words.skip_while(|word| word.eq_ignore_ascii_case("press")).next().is_some_and(is_key)
 }
