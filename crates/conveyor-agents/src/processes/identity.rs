@@ -98,6 +98,34 @@ pub fn carriers(processes: &dyn Processes, server: u32, variable: &str, values: 
     roots.into_iter().flat_map(|root| tree(processes, root)).collect()
 }
 
+/// The processes that nobody waits for, lead a session of their own, carry `variable` with one of these
+/// values in their environment and have a command line that `is_meant`; and what is below them. None
+/// where the system does not show environments.
+#[must_use]
+pub fn orphans(
+    processes: &dyn Processes,
+    variable: &str,
+    values: &[String],
+    is_meant: impl Fn(&str) -> bool,
+) -> Vec<Identity> {
+    let children = |pid: u32| processes.children(pid).unwrap_or_default();
+    let line = |pid: u32| processes.command_line(pid).unwrap_or_default();
+    let of_init = children(INIT);
+    // A user's own manager takes in what that user's processes leave behind.
+    let managers = of_init.iter().filter(|pid| line(**pid).contains("systemd --user"));
+    let of_managers: Vec<u32> = managers.flat_map(|pid| children(*pid)).collect();
+    let is_one = |pid: &u32| {
+        procfs::session_of(*pid) == Some(*pid)
+            && procfs::variable(*pid, variable).is_some_and(|value| values.iter().any(|own| *own == value))
+            && is_meant(&line(*pid))
+    };
+    let found = of_init.iter().chain(&of_managers).filter(|pid| is_one(pid));
+    found.flat_map(|pid| tree(processes, *pid)).collect()
+}
+
+/// Whose children the orphans are.
+const INIT: u32 = 1;
+
 /// A line that merely speaks of such a server is none.
 fn is_shared_server(command_line: &str) -> bool {
     let words: Vec<&str> = command_line.split(' ').collect();
@@ -174,6 +202,27 @@ mod tests {
             assert!(one.signal(Signal::KILL));
         }
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn an_orphan_is_known_by_its_environment() {
+        if !procfs::is_there() {
+            return;
+        }
+        let mark = format!("mark-{}", std::process::id());
+        let line = "setsid sh -c 'sleep 100 & wait' & setsid sleep 101 & true";
+        assert!(Command::new("sh").args(["-c", line]).env("MARK", &mark).status().unwrap().success());
+        let find = |value: &str, shell: bool| {
+            orphans(local().as_ref(), "MARK", &[value.to_owned()], |line| line.starts_with("sh ") == shell)
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while find(&mark, true).len() < 2 || find(&mark, false).is_empty() {
+            assert!(Instant::now() < deadline, "{:?} {:?}", find(&mark, true), find(&mark, false));
+        }
+        assert!(find("another", true).is_empty());
+        for one in [find(&mark, true), find(&mark, false)].concat() {
+            assert!(one.signal(Signal::KILL));
+        }
     }
 
     #[test]

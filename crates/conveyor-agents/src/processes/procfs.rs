@@ -107,6 +107,13 @@ pub(super) fn start_of(pid: u32) -> Option<String> {
     Some(start.to_owned())
 }
 
+/// The leader of the session that a process belongs to.
+pub(super) fn session_of(pid: u32) -> Option<u32> {
+    let stat = fs::read(path(pid, "stat")).ok()?;
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    std::str::from_utf8(&stat[end + 1..]).ok()?.split_ascii_whitespace().nth(3)?.parse().ok()
+}
+
 /// What a process was started with as the value of a variable.
 pub(super) fn variable(pid: u32, name: &str) -> Option<String> {
     let environment = fs::read(path(pid, "environ")).ok()?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use conveyor_agents::codex::{self, Client, CodexError, Methods};
-use conveyor_agents::processes::is_walled_in;
+use conveyor_agents::processes::{Identity, is_walled_in};
 use conveyor_agents::tmux::Tmux;
 use conveyor_model::records::Session;
 use conveyor_store::{StoreError, Tx, sessions};
@@ -151,14 +151,14 @@ pub(crate) fn end(directory: &Path, tmux: &Tmux, agent: &Agent<'_>) -> Result<En
     };
     let panes = panes_of(tmux, agent.tmux_session, agent.pane)?;
     let mut watched = Watched::below(&panes);
-    watched.add(server.commands());
+    watched.add(server.commands(agent.thread));
     server.end_work().map_err(not_ended)?;
     fault::point("stopping.work_ended");
     let killed = end_terminal(tmux, agent)?;
     fault::point("stopping.terminal_ended");
     // What the terminal began in its last moment runs in the server. Whatever a command has begun since
     // the first look is below it.
-    watched.add(server.commands());
+    watched.add(server.commands(agent.thread));
     server.end_work().map_err(not_ended)?;
     watched.wait_for_end(Instant::now() + END).map_err(not_ended)?;
     Ok(Ended { killed, background_known: server.knows_all() })
@@ -220,12 +220,17 @@ impl Server {
         }
     }
 
-    /// The processes in which it runs commands for the thread and for those that work for it.
-    fn commands(&mut self) -> Vec<conveyor_agents::processes::Identity> {
-        let Self::Reached { client, thread_id, .. } = self else { return Vec::new() };
-        let Some(server) = client.server_pid() else { return Vec::new() };
-        let family = codex::workers_of(client, thread_id).unwrap_or_else(|_| vec![thread_id.clone()]);
-        processes::of_threads(server, &family)
+    /// The processes that run commands of the thread and of those that work for it.
+    fn commands(&mut self, thread: Option<&Thread>) -> Vec<Identity> {
+        let Some(thread) = thread else { return Vec::new() };
+        let alone = vec![thread.id.clone()];
+        match self {
+            Self::Reached { client, thread_id, .. } => {
+                let family = codex::workers_of(client, thread_id).unwrap_or(alone);
+                processes::of_threads(client.server_pid(), &family)
+            }
+            Self::None | Self::Silent => processes::of_threads(None, &alone),
+        }
     }
 
     /// Ends what goes on in the thread; the error is a sentence.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use conveyor_agents::codex::THREAD_VARIABLE;
-use conveyor_agents::processes::{Identity, Processes, Signal, carriers, is_below, local, tree};
+use conveyor_agents::processes::{Identity, Processes, Signal, carriers, is_below, local, orphans, tree};
 
 use crate::typing::SHELLS;
 
@@ -115,9 +115,20 @@ pub(super) fn are_around_us(panes: &[u32]) -> bool {
     panes.iter().any(|pane| is_below(processes.as_ref(), *pane, std::process::id()))
 }
 
-/// The processes below a shared server that run commands of these threads.
-pub(super) fn of_threads(server: u32, threads: &[String]) -> Vec<Identity> {
-    carriers(local().as_ref(), server, THREAD_VARIABLE, threads)
+/// The processes that run commands of these threads: below a shared server, and those that have left
+/// their starter or outlived it. Of the latter only shells that were given a line to run: what else
+/// works for itself, as a build daemon does, may work for others by now.
+pub(super) fn of_threads(server: Option<u32>, threads: &[String]) -> Vec<Identity> {
+    let processes = local();
+    let below = |server| carriers(processes.as_ref(), server, THREAD_VARIABLE, threads);
+    let mut found = server.map(below).unwrap_or_default();
+    let is_line = |line: &str| {
+        let mut words = line.split(' ');
+        let program = words.next().and_then(|program| program.rsplit('/').next()).unwrap_or_default();
+        SHELLS.contains(&program) && matches!(words.next(), Some("-c" | "-lc"))
+    };
+    found.extend(orphans(processes.as_ref(), THREAD_VARIABLE, threads, is_line));
+    found
 }
 
 /// The agents in a pane: its own process, unless that is a person's shell; then those below it.

@@ -110,13 +110,19 @@ fn assert_stopped(stage: &Stage<'_>, ran: &Ran, turns: usize) {
 fn no_command_of_a_stopped_worker_goes_on(mixture: Mixture) {
     let Some(lab) = Lab::mixed(mixture) else { return };
     type Steps = fn(&str) -> Vec<Reply>;
-    let cases: [(&str, Steps); 6] = [
+    let cases: [(&str, Steps); 7] = [
         ("in-the-turn", |tick| vec![Reply::shell(tick), Reply::text("done")]),
         ("behind-an-idle-agent", |tick| vec![Reply::background(tick), Reply::text("done")]),
         ("behind-a-turn", |tick| vec![Reply::background(tick), Reply::text("done").held("never")]),
         ("deaf", |tick| vec![Reply::shell(&format!("trap '' TERM HUP INT; {tick}"))]),
         ("in-a-session-of-its-own", |tick| {
             vec![Reply::background(&format!("setsid sh -c '{tick}' & sleep 1000")), Reply::text("done")]
+        }),
+        ("whose-starter-has-ended", |tick| {
+            vec![
+                Reply::shell(&format!("setsid sh -c '{tick}' & sleep 0.2")),
+                Reply::text("done").held("never"),
+            ]
         }),
         ("of-a-shell-of-a-shell", |tick| {
             vec![Reply::shell(&format!(
@@ -395,4 +401,81 @@ fn an_interrupt_leaves_background_commands_and_says_so() {
     let ran = stop(&stage, 0, "leaves");
     assert!(!ticks.go_on());
     assert_stopped(&stage, &ran, 1);
+}
+
+/// What has left its shell outlives the server, and nothing leads to it but its own environment.
+#[test]
+fn commands_of_a_dead_server_stop_too() {
+    let Some(lab) = Lab::own() else { return };
+    lab.home.start_server();
+    let stage = Stage::new(&lab, "stop-orphans");
+    let (orphan, apart) = (Ticks::new(&stage, "orphan"), Ticks::new(&stage, "apart"));
+    let steps = vec![
+        Reply::background(&orphan.command()),
+        Reply::background(&format!("setsid sh -c '{}' & sleep 0.1", apart.command())),
+        Reply::text("done").held("never"),
+    ];
+    worker(&stage, "orphans", steps, &FREE);
+    orphan.until_running();
+    apart.until_running();
+    lab.home.kill_server();
+    assert!(apart.go_on(), "what has left its shell outlives the server");
+    let ran = stop(&stage, 1, "orphans");
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    assert!(!orphan.go_on(), "the command of a dead server goes on");
+    assert!(!apart.go_on(), "the command that left its shell goes on");
+}
+
+/// Inside its sandbox an agent sees neither terminals nor processes: it cannot say that anything ended.
+#[test]
+fn nothing_is_stopped_from_inside_a_sandbox() {
+    let Some(lab) = Lab::shared() else { return };
+    let stage = Stage::new(lab, "stop-inside");
+    let said = stage.project.join("said");
+    let line = format!(
+        "conveyor finish-task inside --stop-worker --path {} > {said} 2>&1; echo \"exit $?\" >> {said}",
+        stage.ledger().display(),
+        said = said.display()
+    );
+    let steps = vec![Reply::text("ready")];
+    worker(&stage, "inside", steps, &["--sandbox", "workspace-write", "--ask-for-approval", "on-request"]);
+    lab.model.add(Script::new().on("try it inside", [Reply::shell(&line), Reply::text("tried")]));
+    stage.until_ready("codex-w");
+    stage.until("w", conveyor_agents::codex::State::Idle);
+    stage.json(&["session-nudge", "w", "try it inside"]);
+    let told = wait::some(LIMIT, "what it said", || {
+        std::fs::read_to_string(&said).ok().filter(|text| text.contains("exit "))
+    });
+    assert!(told.contains("exit 1") && told.contains("sandbox"), "{told}");
+    assert_eq!(stage.sessions(), ["codex-w"]);
+    assert_eq!(stage.scalar("select state from sessions where name = 'w'"), "active");
+    assert_eq!(stage.scalar("select state from tasks"), "candidate");
+    let ran = stop(&stage, 0, "inside");
+    assert_stopped(&stage, &ran, 2);
+}
+
+/// Without a server the shell of an agent is below its terminal, and so is whoever stops it from there.
+#[test]
+fn an_agent_without_a_server_stops_itself() {
+    let Some(lab) = Lab::own() else { return };
+    let stage = Stage::new(&lab, "stop-itself-alone");
+    let lived = stage.project.join("lived");
+    let line = format!(
+        "conveyor finish-task alone --stop-worker --path {} ; touch {}",
+        stage.ledger().display(),
+        lived.display()
+    );
+    let free = [&FREE[..], &["--no-native"]].concat();
+    // The line waits until the worker is bound.
+    let line = format!("until test -e {}; do sleep 0.05; done; {line}", stage.project.join("go").display());
+    lab.model.add(Script::new().on("the work of alone", [Reply::shell(&line), Reply::text("ended")]));
+    let start = ["start-worker", "--name", "w", "--timeout-seconds", "60", "--task", "the work of alone"];
+    stage.json(&[&start[..], &free].concat());
+    supervise(&stage, "alone");
+    std::fs::write(stage.project.join("go"), "").unwrap();
+    wait::until(LIMIT, "the end of the task", || stage.scalar("select state from tasks") == "done");
+    assert_eq!(stage.scalar("select state from sessions where name = 'w'"), "gone");
+    assert!(stage.sessions().is_empty());
+    std::thread::sleep(TICK * 30);
+    assert!(!lived.exists(), "the line behind the command went on");
 }

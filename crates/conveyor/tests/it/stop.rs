@@ -1,11 +1,16 @@
 //! `stop`: real tmux, a fake Codex, and servers that do not answer.
 
+use std::time::Duration;
+
 use conveyor_testkit::fake_codex::{FakeCodex, Mode};
 use serde_json::json;
 
 use crate::harness::{World, on_both_engines, on_sqlite};
 use crate::panes::{self, is_there, put_into};
 use crate::terminals::{directory, file, session, start, worker};
+
+/// Generous, because other tests use the machine, too.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// A session whose terminal has a fake Codex that writes its rollout.
 fn stage(world: &World) -> FakeCodex<'_> {
@@ -142,6 +147,95 @@ fn a_turn_that_does_not_end_keeps_the_session() {
         assert_eq!(world.scalar("select state from sessions where name = 'demo-worker'"), "active");
         drop(server);
         assert_eq!(world.run(&["stop", "demo-worker"]).stdout, "stopped demo-worker\n");
+    });
+}
+
+/// What a file says, once it says something.
+fn written(file: &std::path::Path) -> String {
+    conveyor_testkit::wait::some(LIMIT, "a written file", || {
+        std::fs::read_to_string(file).ok().filter(|text| text.ends_with('\n'))
+    })
+}
+
+fn is_running(pid: &str) -> bool {
+    conveyor_agents::processes::is_alive(pid.trim().parse().unwrap())
+}
+
+fn kill(pid: &str) {
+    let killed = std::process::Command::new("kill").args(["-9", pid.trim()]).status().unwrap();
+    assert!(killed.success());
+}
+
+#[test]
+fn a_process_that_outlives_its_terminal_is_named_and_nothing_is_claimed() {
+    on_both_engines(|world| {
+        bystander(world);
+        world.bind("demo");
+        put_into(world, "demo-worker", "codex-demo");
+        let pid = world.dir().join("pid");
+        let deaf = format!("trap '' HUP TERM; echo $$ > '{}'; while :; do sleep 0.1; done", pid.display());
+        start(world, "codex-demo", &deaf);
+        let pid = written(&pid);
+        let ran = world.run(&["stop", "demo-worker"]);
+        assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.lines().count()), (1, "", 1), "{}", ran.stderr);
+        assert!(ran.stderr.contains(&format!("process {} ", pid.trim())), "{}", ran.stderr);
+        assert!(is_running(&pid), "it got no signal from us");
+        assert!(!is_there(world, "codex-demo"));
+        assert_eq!(world.scalar("select state from sessions where name = 'demo-worker'"), "active");
+        kill(&pid);
+        let ran = world.run(&["stop", "demo-worker"]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, "demo-worker was not running\n"));
+        assert_eq!(world.scalar("select state from sessions where name = 'demo-worker'"), "gone");
+    });
+}
+
+/// An agent in a shell that a person uses: what the agent has started ends with it, what the person has
+/// started does not, wherever either of them has put it.
+#[test]
+fn in_a_persons_shell_only_what_the_agent_has_started_ends() {
+    on_sqlite(|world| {
+        bystander(world);
+        world.bind("demo");
+        put_into(world, "demo-worker", "codex-demo");
+        let file = |name: &str| world.dir().join(name);
+        let deaf = |name: &str| {
+            let line =
+                format!("trap \"\" HUP; echo $$ > {}; while :; do sleep 0.1; done", file(name).display());
+            format!("setsid sh -c '{line}' </dev/null >/dev/null 2>&1 &")
+        };
+        let agent = file("bin");
+        std::fs::create_dir(&agent).unwrap();
+        let agent = agent.join("codex");
+        std::fs::write(&agent, format!("#!/bin/sh\n{}\nwhile :; do sleep 0.1; done\n", deaf("agents")))
+            .unwrap();
+        std::process::Command::new("chmod").arg("+x").arg(&agent).status().unwrap();
+        world.tmux.tmux([
+            "new-session",
+            "-d",
+            "-s",
+            "codex-demo",
+            "-x",
+            "200",
+            "-y",
+            "50",
+            "env",
+            "sh",
+            "-i",
+        ]);
+        // The pane's process is the shell, as in a terminal that a person has opened.
+        let type_line = |line: &str| {
+            world.tmux.tmux(["send-keys", "-t", "=codex-demo:", "-l", line]);
+            world.tmux.tmux(["send-keys", "-t", "=codex-demo:", "Enter"]);
+        };
+        type_line(&deaf("persons"));
+        let persons = written(&file("persons"));
+        type_line(&agent.display().to_string());
+        let agents = written(&file("agents"));
+        let ran = world.run(&["stop", "demo-worker"]);
+        assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (0, "stopped demo-worker\n", ""));
+        assert!(!is_running(&agents), "the agent's work goes on");
+        assert!(is_running(&persons), "a person's program was ended");
+        kill(&persons);
     });
 }
 
