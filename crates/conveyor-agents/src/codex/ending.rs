@@ -172,13 +172,13 @@ fn pause_goal(client: &mut Client, thread_id: &str) -> Result<(), CodexError> {
     Ok(())
 }
 
-/// `None` of a thread that the server does not have, does not hold, or that has no record yet:
-/// nothing runs in it.
+/// `None` of a thread that the server does not have, does not hold, that another process has, or that
+/// has no record yet: nothing of it runs here.
 fn known<T>(answer: Result<T, CodexError>) -> Result<Option<T>, CodexError> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(CodexError::NotFound { .. }) => Ok(None),
-        Err(error) if error.refusal() == Some(Refusal::Fresh) => Ok(None),
+        Err(error) if matches!(error.refusal(), Some(Refusal::Fresh | Refusal::OwnedElsewhere)) => Ok(None),
         Err(error) => Err(error),
     }
 }

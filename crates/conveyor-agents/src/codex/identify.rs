@@ -44,6 +44,12 @@ pub enum Evidence {
 /// # Errors
 /// As every request; a rollout that cannot be read is [`CodexError::NotFound`].
 pub fn identify(client: &mut Client, hint: Hint<'_>) -> Result<Vec<Candidate>, CodexError> {
+    // An empty text is part of every other: it identifies nothing.
+    if let Hint::Name(text) | Hint::Marker(text) = hint
+        && text.trim().is_empty()
+    {
+        return Ok(Vec::new());
+    }
     let mut found = match hint {
         Hint::ThreadId(id) => of(known(client, id)?, Evidence::ThreadId),
         Hint::Rollout(path) => {

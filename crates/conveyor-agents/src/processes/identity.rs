@@ -88,8 +88,8 @@ pub fn tree(processes: &dyn Processes, root: u32) -> Vec<Identity> {
 pub fn carriers(processes: &dyn Processes, server: u32, variable: &str, values: &[String]) -> Vec<Identity> {
     let mut roots = Vec::new();
     walk(processes, server, |_, pid| {
-        let carries = pid != server
-            && procfs::variable(pid, variable).is_some_and(|value| values.iter().any(|own| *own == value));
+        let carries =
+            pid != server && procfs::variable(pid, variable).is_some_and(|value| values.contains(&value));
         if carries {
             roots.push(pid);
         }
@@ -116,7 +116,7 @@ pub fn orphans(
     let of_managers: Vec<u32> = managers.flat_map(|pid| children(*pid)).collect();
     let is_one = |pid: &u32| {
         procfs::session_of(*pid) == Some(*pid)
-            && procfs::variable(*pid, variable).is_some_and(|value| values.iter().any(|own| *own == value))
+            && procfs::variable(*pid, variable).is_some_and(|value| values.contains(&value))
             && is_meant(&line(*pid))
     };
     let found = of_init.iter().chain(&of_managers).filter(|pid| is_one(pid));

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use conveyor_agents::codex::{
     CodexError, Event, Evidence, Hint, Interrupted, Location, Message, Refusal, State, TurnStatus, deliver,
-    identify, interrupt, locate, locate_text, wait_for_end,
+    end_work, identify, interrupt, lacking_to_end, locate, locate_text, wait_for_end, workers_of,
 };
-use conveyor_testkit::codex::Mixture;
+use conveyor_testkit::codex::{Mixture, ask};
 use conveyor_testkit::model_server::{Reply, Script};
-use conveyor_testkit::on_every_codex;
+use conveyor_testkit::{on_every_codex, wait};
+use serde_json::json;
 
 use super::{LIMIT, Lab, begin, wait_for};
 
@@ -17,7 +18,48 @@ on_every_codex!(
     an_open_approval_is_seen_and_withdrawn_by_an_interrupt,
     an_open_question_is_seen,
     the_server_understands_everything_that_is_needed,
+    what_goes_on_in_a_thread_is_ended_and_seen_to_have_ended,
 );
+
+fn what_goes_on_in_a_thread_is_ended_and_seen_to_have_ended(mixture: Mixture) {
+    let Some(lab) = Lab::mixed(mixture) else { return };
+    let steps = [Reply::background("sleep 1000"), Reply::text("never said").held("never")];
+    lab.model.add(Script::new().on("set something going", steps));
+    let mut client = lab.client();
+    let methods = client.methods().expect("methods");
+    assert_eq!(lacking_to_end(&methods), [""; 0]);
+    let (_, thread) = lab.thread(&mut client, "going-on");
+    let turn = begin(&mut client, &thread, "set something going");
+    wait::until(LIMIT, "a command in the background", || {
+        !client.background_terminals(&thread.id).expect("commands").is_empty()
+    });
+    for id in ["first", "second"] {
+        let input = json!([{"type": "text", "text": id, "text_elements": []}]);
+        let params = json!({"threadId": thread.id, "input": input, "clientUserMessageId": id});
+        let _ = ask(lab.home.path(), "thread/queue/add", &params);
+    }
+    let queued = client.queue(&thread.id).expect("a queue");
+    assert_eq!(queued.len(), 2);
+    assert!(client.queue_delete(&thread.id, &queued[0].id).expect("an answer"));
+    assert!(!client.queue_delete(&thread.id, &queued[0].id).expect("an answer"), "it is gone");
+
+    // An interrupt alone leaves both.
+    interrupt(&mut client, &thread.id, None).expect("an interrupt");
+    wait_for_end(&mut client, &thread.id, &turn, LIMIT).expect("an end");
+    assert_eq!(client.background_terminals(&thread.id).expect("commands").len(), 1);
+    assert_eq!(client.queue(&thread.id).expect("a queue").len(), 1);
+
+    let left = end_work(&mut client, &thread.id, &methods, LIMIT).expect("an end");
+    assert!(left.is_nothing(), "{left}");
+    assert!(client.background_terminals(&thread.id).expect("commands").is_empty());
+    assert!(client.queue(&thread.id).expect("a queue").is_empty());
+    assert_eq!(client.turns(&thread.id, 10).expect("turns").len(), 1);
+    assert_eq!(workers_of(&mut client, &thread.id).expect("threads"), [thread.id]);
+
+    // In a thread that the server does not have nothing goes on.
+    let nobody = "01a20909-70cd-7d52-8815-bf0405ec057c";
+    assert!(end_work(&mut client, nobody, &methods, LIMIT).expect("an end").is_nothing());
+}
 
 fn the_server_understands_everything_that_is_needed(mixture: Mixture) {
     let Some(lab) = Lab::mixed(mixture) else { return };
@@ -60,6 +102,9 @@ fn a_thread_is_identified_by_id_rollout_name_and_marker() {
     let strangers = ["01a20909-70cd-7d52-8815-bf0405ec057c", "no uuid", ""];
     for id in strangers {
         assert!(identify(&mut client, Hint::ThreadId(id)).unwrap().is_empty(), "{id:?}");
+    }
+    for hint in [Hint::Name(""), Hint::Marker(""), Hint::Marker(" ")] {
+        assert!(identify(&mut client, hint).unwrap().is_empty(), "{hint:?}");
     }
     assert!(identify(&mut client, Hint::Name("identifie")).unwrap().is_empty());
 }

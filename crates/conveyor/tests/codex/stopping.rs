@@ -249,7 +249,11 @@ fn agents_of_an_agent_stop_with_it(mixture: Mixture) {
 /// Without a server the agent lives in its terminal, and what it has started is below it.
 fn an_agent_without_a_server_takes_its_commands_along(mixture: Mixture) {
     let Some(lab) = Lab::of(mixture) else { return };
-    for (way, name, session) in [(0, "plain", false), (1, "apart", true)] {
+    for (way, name, session) in [(0, "plain", false), (1, "apart", true), (2, "beside-a-server", false)] {
+        // A server of the same home that has nothing to do with it.
+        if way == 2 {
+            lab.home.start_server();
+        }
         let stage = Stage::new(&lab, &format!("stop-alone-{name}"));
         let ticks = Ticks::new(&stage, "ticks");
         let command = match session {
