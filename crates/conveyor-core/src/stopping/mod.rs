@@ -197,7 +197,11 @@ impl Server {
             Err(_) if force => return Ok(Self::Silent),
             Err(error) => return Err(error.to_string()),
         };
-        let methods = client.methods().map_err(|error| error.to_string())?;
+        let methods = match client.methods() {
+            Ok(methods) => methods,
+            Err(_) if force => return Ok(Self::Silent),
+            Err(error) => return Err(error.to_string()),
+        };
         let lacking = codex::lacking_to_end(&methods);
         if !lacking.is_empty() && !force {
             let version = client.server_version().unwrap_or("of an unknown version");

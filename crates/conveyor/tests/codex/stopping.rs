@@ -15,6 +15,7 @@ on_every_codex!(
     no_command_of_a_stopped_worker_goes_on,
     nothing_begins_in_place_of_what_was_stopped,
     an_open_approval_is_withdrawn,
+    a_terminal_that_is_gone_is_no_proof_that_the_work_is,
     agents_of_an_agent_stop_with_it,
     an_agent_stops_itself_in_its_own_turn,
     a_server_without_the_methods_is_not_believed,
@@ -142,6 +143,57 @@ fn no_command_of_a_stopped_worker_goes_on(mixture: Mixture) {
         assert!(!ticks.go_on(), "{name}: the command goes on");
         assert_stopped(&stage, &ran, 1);
         assert!(!ran.stdout.contains("background"), "{name}: {}", ran.stdout);
+    }
+}
+
+/// The terminal may have ended by itself, or by hand: the work in the server has not.
+fn a_terminal_that_is_gone_is_no_proof_that_the_work_is(mixture: Mixture) {
+    let Some(lab) = Lab::mixed(mixture) else { return };
+    for (way, name) in [(0, "closed-by-hand"), (1, "closed-by-hand-too"), (2, "killed")] {
+        let stage = Stage::new(lab, &format!("stop-{name}"));
+        let ticks = Ticks::new(&stage, "ticks");
+        let steps = vec![Reply::background(&ticks.command()), Reply::text("done").held("never")];
+        worker(&stage, name, steps, &FREE);
+        ticks.until_running();
+        until_behind(&stage);
+        if name == "killed" {
+            let pid = stage.scalar("select pid from sessions where name = 'w'");
+            let killed = std::process::Command::new("kill").args(["-9", &pid]).status().unwrap();
+            assert!(killed.success());
+            wait::until(LIMIT, "the end of the terminal", || stage.sessions().is_empty());
+        } else {
+            stage.tmux.tmux(["kill-session", "-t", "=codex-w"]);
+        }
+        assert!(ticks.go_on(), "the work goes on without its terminal");
+        let ran = stop(&stage, way, name);
+        assert!(!ticks.go_on(), "{name}: the command goes on");
+        assert_stopped(&stage, &ran, 1);
+        match way {
+            0 => assert_eq!(ran.stdout, "w was not running\n"),
+            _ => assert_eq!(ran.json()["killed_worker"], false),
+        }
+    }
+}
+
+/// What a person runs in the agent's thread with an exclamation mark runs in the server, too.
+#[test]
+fn a_shell_command_of_the_terminal_ends_with_it() {
+    let Some(lab) = Lab::shared() else { return };
+    for (way, name) in [(0, "idle-thread"), (1, "busy-thread")] {
+        let stage = Stage::new(lab, &format!("stop-shell-{name}"));
+        let ticks = Ticks::new(&stage, "ticks");
+        let reply = Reply::text("done");
+        worker(&stage, name, vec![if way == 1 { reply.held("never") } else { reply }], &FREE);
+        let state =
+            if way == 1 { conveyor_agents::codex::State::Busy } else { conveyor_agents::codex::State::Idle };
+        stage.until("w", state);
+        let params = json!({"threadId": stage.thread_of("w"), "command": ticks.command()});
+        let _ = ask(lab.home.path(), "thread/shellCommand", &params);
+        ticks.until_running();
+        let ran = stop(&stage, way, name);
+        assert!(!ticks.go_on(), "{name}: the command goes on: {}", ran.stderr);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert!(stage.sessions().is_empty());
     }
 }
 

@@ -150,6 +150,39 @@ fn a_turn_that_does_not_end_keeps_the_session() {
     });
 }
 
+#[test]
+fn a_server_that_does_not_answer_is_passed_over_by_force_only() {
+    on_both_engines(|world| {
+        bystander(world);
+        world.bind("demo");
+        let home = world.dir().join("home");
+        let rollout = home.join("sessions/2026/06/11/rollout-x.jsonl");
+        world.sql(&format!(
+            "update sessions set codex_session_path = '{}' where name = 'demo-worker'",
+            rollout.display()
+        ));
+        put_into(world, "demo-worker", "codex-demo");
+        panes::show(world, "codex-demo", "x");
+        let control = home.join("app-server-control");
+        std::fs::create_dir_all(&control).unwrap();
+        let _frozen =
+            std::os::unix::net::UnixListener::bind(control.join("app-server-control.sock")).unwrap();
+        let refused = world.run(&["finish-task", "demo", "--stop-worker"]);
+        assert_eq!((refused.code, refused.stdout.as_str()), (1, ""));
+        assert!(is_there(world, "codex-demo"));
+        let closed = world.json(&["finish-task", "demo", "--stop-worker", "--force"]);
+        assert_eq!(
+            (&closed["background"], &closed["killed_worker"]),
+            (&json!("unknown"), &json!(true)),
+            "{closed}"
+        );
+        assert!(!is_there(world, "codex-demo"));
+        let told =
+            world.scalar("select attributes_json from telemetry_events where event_type = 'task_finished'");
+        assert!(told.contains("\"background\":\"unknown\""), "{told}");
+    });
+}
+
 /// What a file says, once it says something.
 fn written(file: &std::path::Path) -> String {
     conveyor_testkit::wait::some(LIMIT, "a written file", || {
