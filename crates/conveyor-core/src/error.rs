@@ -518,10 +518,11 @@ impl Error {
             Self::NotClosed { .. }
             | Self::GateClosed(_)
             | Self::GateEnforced(_)
-            | Self::Start(_)
             | Self::NoGoal(_)
             | Self::Unpaired { .. }
             | Self::Operational(_) => 1,
+            Self::Start(StartError::Word { .. }) => 2,
+            Self::Start(_) => 1,
             Self::NotDecided { exit, .. } => *exit,
             Self::TargetNotReady(_) | Self::FirstMessage { unknown: false, .. } => 3,
             Self::Unconfirmed { .. } | Self::NewThreadNotProven { .. } | Self::FirstMessage { .. } => 4,

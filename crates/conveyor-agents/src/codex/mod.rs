@@ -1,6 +1,6 @@
 //! Codex through its app-server: the one process that holds all threads of a Codex home.
 //!
-//! Measured with `@openai/codex` 0.169.0. The server listens on a Unix socket below the home and
+//! Measured with `@openai/codex` 0.169.0 and 0.171.0. The server listens on a Unix socket below the home and
 //! speaks WebSocket with one JSON-RPC message per text frame. Everything here blocks, has a
 //! deadline, and starts no thread but for a program's output; one connection is one [`Client`].
 //!
@@ -13,6 +13,7 @@
 //! | no turn | [`interrupt`] |
 //! | a new thread in a terminal | [`Trust`], [`create`], [`Codex::attach`] |
 //! | which terminal shows a thread | [`panes_of_thread`], [`agent_process`] |
+//! | which version runs there | [`running_version`] |
 //! | what it may do | [`NewThread`], later [`Client::thread_permissions_set`] |
 
 mod client;
@@ -27,6 +28,7 @@ mod state;
 mod terminal;
 mod trust;
 mod turns;
+mod version;
 mod websocket;
 
 pub use client::{Client, Methods, NewThread, Permissions, is_listening};
@@ -34,7 +36,7 @@ pub use ending::{Ongoing, THREAD_VARIABLE, end_work, lacking_to_end, workers_of}
 pub use error::{CodexError, Refusal};
 pub use events::Event;
 pub use identify::{Candidate, Evidence, Hint, identify};
-pub use program::{Attachment, Codex, Features, ServerStart, create};
+pub use program::{Attachment, Codex, Features, ServerStart, WITHOUT_UPDATE, Words, create};
 pub use protocol::{
     Approval, BackgroundTerminal, Flag, Goal, Item, ItemEntry, Page, Queued, Sandbox, Status, Thread, Turn,
     TurnError, TurnStatus,
@@ -45,6 +47,8 @@ pub use trust::{Trust, TrustLevel};
 pub use turns::{
     Accepted, Interrupted, Location, Message, deliver, interrupt, locate, locate_text, wait_for_end,
 };
+
+pub use version::{Version, running_version};
 
 #[cfg(test)]
 mod schema_tests;

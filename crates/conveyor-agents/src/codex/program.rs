@@ -31,14 +31,25 @@ pub struct ServerStart {
     pub app_server_version: Option<String>,
 }
 
-/// What an installed Codex understands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What an installed Codex understands, as its help says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Features {
     /// `--no-alt-screen`: the pane keeps the history.
     pub keeps_history: bool,
     /// `--no-daemon`: the terminal writes its rollout itself, although a shared server runs.
     pub does_without_server: bool,
+    /// What may follow `--ask-for-approval`; empty where the help does not say.
+    pub approvals: Words,
+    /// What may follow `--sandbox`; empty where the help does not say.
+    pub sandboxes: Words,
 }
+
+/// The words that an option takes.
+pub type Words = Vec<String>;
+
+/// What every terminal gets that we start. The question about an update would stand in front of the
+/// session, and its selected answer installs one.
+pub const WITHOUT_UPDATE: [&str; 2] = ["-c", "check_for_update_on_startup=false"];
 
 /// How a terminal is to be attached to a thread. The sandbox and the like take effect only when the
 /// terminal has to load the thread, for instance after the server's restart; in a thread that is
@@ -123,11 +134,7 @@ impl Codex {
     /// # Errors
     /// The program cannot be run.
     pub fn features(&self, limit: Duration) -> Result<Features, CodexError> {
-        let help = self.run(&["--help"], limit)?.stdout;
-        Ok(Features {
-            keeps_history: help.contains("--no-alt-screen"),
-            does_without_server: help.contains("--no-daemon"),
-        })
+        Ok(Features::of_help(&self.run(&["--help"], limit)?.stdout))
     }
 
     /// The words of the command that attaches a terminal to a thread. It must be started in the
@@ -137,23 +144,14 @@ impl Codex {
     pub fn attach(&self, thread_id: &str, how: &Attachment<'_>) -> Vec<String> {
         let word = |text: &str| text.to_owned();
         let mut words = vec![self.program.display().to_string(), word("resume"), word(thread_id)];
+        words.extend(WITHOUT_UPDATE.map(word));
         if how.keep_history {
             words.push(word("--no-alt-screen"));
         }
-        let sandbox = match how.sandbox {
-            Sandbox::ReadOnly => "read-only",
-            Sandbox::WorkspaceWrite => "workspace-write",
-            Sandbox::DangerFullAccess => "danger-full-access",
-        };
-        let approval = match how.approval {
-            Approval::Untrusted => "untrusted",
-            Approval::OnRequest => "on-request",
-            Approval::Never => "never",
-        };
-        words.extend(["--sandbox", sandbox].map(word));
+        words.extend(["--sandbox", how.sandbox.as_str()].map(word));
         // For this one the terminal would open a dialog of its own; the thread has it already.
         if how.approval != Approval::Untrusted {
-            words.extend(["--ask-for-approval", approval].map(word));
+            words.extend(["--ask-for-approval", how.approval.as_str()].map(word));
         }
         if let Some(model) = how.model {
             words.extend(["--model", model].map(word));
@@ -177,6 +175,37 @@ impl Codex {
             Err(error) => Err(unusable(error.to_string())),
         }
     }
+}
+
+impl Features {
+    fn of_help(help: &str) -> Self {
+        Self {
+            keeps_history: help.contains("--no-alt-screen"),
+            does_without_server: help.contains("--no-daemon"),
+            approvals: words_of(help, "--ask-for-approval"),
+            sandboxes: words_of(help, "--sandbox"),
+        }
+    }
+}
+
+/// The words that a help lists for an option: one on each line with a hyphen, or all in brackets.
+fn words_of(help: &str, option: &str) -> Words {
+    let is_it =
+        |line: &str| line.trim_start().starts_with('-') && line.split([' ', ',']).any(|word| word == option);
+    let mut lines = help.lines().skip_while(|line| !is_it(line));
+    lines.next();
+    let mut words = Words::new();
+    for line in lines.map(str::trim) {
+        if let Some((_, list)) = line.split_once("[possible values: ") {
+            return list.trim_end_matches(']').split(", ").map(ToOwned::to_owned).collect();
+        }
+        if line.starts_with("--") || (line.starts_with('-') && !line.starts_with("- ")) {
+            break;
+        }
+        let word = line.strip_prefix("- ").and_then(|line| line.split_once(':'));
+        words.extend(word.map(|(word, _)| word.to_owned()));
+    }
+    words
 }
 
 /// Makes a thread with a name. The name writes the rollout, without which no terminal can be
@@ -247,8 +276,25 @@ mod tests {
         let words = Codex::new("/opt/codex", "/h").attach("t-1", &how);
         assert_eq!(
             words.join("|"),
-            "/opt/codex|resume|t-1|--no-alt-screen|--sandbox|workspace-write|--ask-for-approval|on-request\
+            "/opt/codex|resume|t-1|-c|check_for_update_on_startup=false|--no-alt-screen|--sandbox|workspace-write|--ask-for-approval|on-request\
              |--model|m|--add-dir|/a b"
         );
+    }
+
+    #[test]
+    fn the_words_of_an_option_are_those_of_the_help() {
+        let newer = "Options:\n  -s, --sandbox <SANDBOX_MODE>\n          Select the policy\n\n          [possible values: \
+                     read-only, workspace-write]\n\n  -a, --ask-for-approval <POLICY>\n          Configure\n\n          \
+                     Possible values:\n          - on-request: The model decides when to ask\n          - never:      \
+                     Never ask for\n            user approval\n\n      --search\n          - untrue: no word\n";
+        let features = Features::of_help(newer);
+        assert_eq!(features.sandboxes, ["read-only", "workspace-write"]);
+        assert_eq!(features.approvals, ["on-request", "never"]);
+        assert!(Features::of_help("codex\n  --no-daemon  x\n").approvals.is_empty());
+        let Some(codex) = conveyor_testkit::codex::binary() else { return };
+        let dir = tempfile::tempdir().unwrap();
+        let real = Codex::new(codex, dir.path()).features(LIMIT).unwrap();
+        assert_eq!(real.sandboxes, ["read-only", "workspace-write", "danger-full-access"]);
+        assert!(real.approvals.contains(&"never".to_owned()) && real.keeps_history, "{real:?}");
     }
 }

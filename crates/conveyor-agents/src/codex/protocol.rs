@@ -249,6 +249,18 @@ pub enum Sandbox {
     DangerFullAccess,
 }
 
+impl Sandbox {
+    /// The word for it, on the command line and at the server.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read-only",
+            Self::WorkspaceWrite => "workspace-write",
+            Self::DangerFullAccess => "danger-full-access",
+        }
+    }
+}
+
 /// When Codex asks before it executes a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -271,6 +283,18 @@ impl Serialize for Id<'_> {
             return Err(S::Error::custom("an id is empty"));
         }
         serializer.serialize_str(self.0)
+    }
+}
+
+impl Approval {
+    /// The word for it, on the command line and at the server.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Untrusted => "untrusted",
+            Self::OnRequest => "on-request",
+            Self::Never => "never",
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::processes::{Processes, foreground, local};
 use crate::tmux::{PaneOfSession, Tmux, TmuxError};
 
 /// The name by which Codex's program is known in a terminal, whoever starts it.
-const PROGRAM: &str = "codex";
+pub(super) const PROGRAM: &str = "codex";
 
 /// How many processes below a pane are looked at.
 const MOST: usize = 256;

@@ -207,6 +207,31 @@ pub(super) fn dialog(screen: &str) -> Option<Pattern> {
         .or_else(|| lower.contains("press enter to confirm").then_some(Pattern::EnterToConfirm))
 }
 
+/// A menu that waits for an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// What it is about.
+    pub pattern: Pattern,
+    /// The first row of its text.
+    pub text: String,
+    /// What can be answered.
+    pub choices: Vec<String>,
+}
+
+/// The menu that stands at the end of a visible screen in the place of a composer.
+#[must_use]
+pub fn question(screen: &str) -> Option<Question> {
+    let texts = Screen::parse(screen).texts();
+    if composer::standing(&texts).is_some() {
+        return None;
+    }
+    let rows: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let menu = menu::find(&rows)?;
+    let text = menu.question.last().map_or_else(String::new, |row| row.trim().to_owned());
+    let choices = menu.choices.iter().map(|choice| choice.trim().to_owned()).collect();
+    Some(Question { pattern: of_menu(&menu), text, choices })
+}
+
 /// What a menu is about, from its choices and the question above it, the nearest row first.
 fn of_menu(menu: &Menu<'_>) -> Pattern {
     let choices: Vec<String> = menu.choices.iter().map(|choice| choice.to_lowercase()).collect();

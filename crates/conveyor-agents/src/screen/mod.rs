@@ -9,7 +9,7 @@ mod composer;
 mod menu;
 mod startup;
 
-pub use busy::{Activity, BusyWait, Pattern, busy_wait};
+pub use busy::{Activity, BusyWait, Pattern, Question, busy_wait, question};
 pub use cells::Screen;
 pub use composer::{Composer, Cursor, composer};
 pub use startup::{Startup, StartupState, startup, trusts_on_enter};

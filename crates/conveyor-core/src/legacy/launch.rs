@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use conveyor_agents::codex::{Codex, Features};
+use conveyor_agents::codex::{Codex, Features, WITHOUT_UPDATE};
 use conveyor_agents::tmux::{NewSession, Tmux, TmuxError};
 use conveyor_model::shell::quote;
 
@@ -45,13 +45,13 @@ pub(super) fn launch(tmux: &Tmux, surroundings: &Surroundings<'_>, launch: &Laun
     let program = installation.program()?;
     // Old ones do not know the option; where they do not say so, they are taken for newer ones.
     let features = Codex::new(program, &installation.home).features(HELP);
-    let newer = Features { keeps_history: true, does_without_server: false };
+    let newer = Features { keeps_history: true, ..Features::default() };
     let features = features.unwrap_or(newer);
     let mut environment = vec![(OsString::from("CODEX_HOME"), installation.home.clone().into_os_string())];
     if let Some(home) = &installation.user_home {
         environment.push(("HOME".into(), home.clone().into_os_string()));
     }
-    let script = script(program, surroundings.program_dir, features, launch);
+    let script = script(program, surroundings.program_dir, &features, launch);
     let command = ["/bin/sh".into(), "-c".into(), script.into()];
     let new = NewSession {
         name: launch.tmux_session,
@@ -69,13 +69,14 @@ pub(super) fn is_taken(error: &crate::Error) -> bool {
 }
 
 /// What a shell does to become this Codex.
-fn script(program: &Path, program_dir: Option<&Path>, features: Features, launch: &Launch<'_>) -> String {
+fn script(program: &Path, program_dir: Option<&Path>, features: &Features, launch: &Launch<'_>) -> String {
     let quoted = |path: &Path| quote(&path.to_string_lossy());
     let mut script = String::new();
     if let Some(dir) = program_dir {
         script.push_str(&format!("PATH={}:\"$PATH\"; export PATH; ", quoted(dir)));
     }
     script.push_str(&format!("exec {} --cd {}", quoted(program), quoted(launch.cwd)));
+    script.push_str(&format!(" {}", WITHOUT_UPDATE.join(" ")));
     if features.keeps_history {
         script.push_str(" --no-alt-screen");
     }
@@ -105,13 +106,16 @@ mod tests {
             alone: true,
             prompt: Some(Path::new("/x/it's.md")),
         };
-        let newer = Features { keeps_history: true, does_without_server: true };
+        let newer = Features { keeps_history: true, does_without_server: true, ..Features::default() };
         assert_eq!(
-            script(Path::new("/opt/codex"), Some(Path::new("/opt/bin")), newer, &launch),
-            r#"PATH='/opt/bin':"$PATH"; export PATH; exec '/opt/codex' --cd '/srv/my dir' --no-alt-screen --no-daemon '-c' 'a='"'"'b c'"'"'' '$HOME' '' "$(cat '/x/it'"'"'s.md')""#
+            script(Path::new("/opt/codex"), Some(Path::new("/opt/bin")), &newer, &launch),
+            r#"PATH='/opt/bin':"$PATH"; export PATH; exec '/opt/codex' --cd '/srv/my dir' -c check_for_update_on_startup=false --no-alt-screen --no-daemon '-c' 'a='"'"'b c'"'"'' '$HOME' '' "$(cat '/x/it'"'"'s.md')""#
         );
         let bare = Launch { arguments: &[], alone: false, prompt: None, ..launch };
         let older = Features::default();
-        assert_eq!(script(Path::new("/c"), None, older, &bare), "exec '/c' --cd '/srv/my dir'");
+        assert_eq!(
+            script(Path::new("/c"), None, &older, &bare),
+            "exec '/c' --cd '/srv/my dir' -c check_for_update_on_startup=false"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Without a server that could be asked: a terminal is started, and the rollout looked for that a
 //! process below its pane holds open and that is not older than the start.
 
-use conveyor_agents::codex::{Approval, Sandbox};
+use conveyor_agents::codex::{Features, WITHOUT_UPDATE};
 use conveyor_agents::processes::{self, Holder, holder_below};
 use conveyor_agents::rollout;
 use conveyor_agents::screen::StartupState;
@@ -12,17 +12,20 @@ use conveyor_model::shell::quote;
 use super::error::exact;
 use super::record::{Proven, register};
 use super::watch::{Seen, died, look};
-use super::{Spawn, Spawned, StartError, intent, terminal};
+use super::{Spawn, Spawned, StartError, Startup, intent, terminal};
 use crate::{Cx, Error, Result, fault};
 
 /// How often processes are looked at.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(250);
 
 pub(super) fn start(cx: &mut Cx, spawn: &Spawn<'_>) -> Result<Spawned> {
+    check_words(spawn.request.startup, &spawn.features)?;
     intent::begin(cx, spawn, false)?;
     fault::point("spawn.intended");
     let outcome = carry_out(cx, spawn);
-    if let Err(Error::Start(StartError::Died { .. } | StartError::Tmux(_))) = &outcome {
+    if let Err(Error::Start(error)) = &outcome
+        && error.leaves_nothing()
+    {
         // The cause is what the user must hear of, also if this cannot be recorded.
         let reason = "the start failed and left no terminal";
         let _ = cx.db.write(|tx| intent::end(tx, spawn.request.name, reason));
@@ -31,15 +34,15 @@ pub(super) fn start(cx: &mut Cx, spawn: &Spawn<'_>) -> Result<Spawned> {
 }
 
 fn carry_out(cx: &mut Cx, spawn: &Spawn<'_>) -> Result<Spawned> {
-    terminal::start(cx, spawn, &words(spawn))?;
+    terminal::start(cx, spawn, &words(cx, spawn))?;
     fault::point("spawn.terminal_started");
     let mut trust_accepted = false;
     loop {
         let pane = match look(cx, spawn, &mut trust_accepted)? {
             Seen::Ended(last) => return Err(died(cx, spawn, last)),
-            Seen::Running(pane, state, reason) => (pane, state, reason),
+            Seen::Running(pane, state, reason, asked) => (pane, state, reason, asked),
         };
-        let (pane, state, reason) = pane;
+        let (pane, state, reason, asked) = pane;
         let wanting = match prove(&pane, spawn.began_ms) {
             Ok(proven) => {
                 let advice = advice(spawn, &cx.ledger());
@@ -52,6 +55,11 @@ fn carry_out(cx: &mut Cx, spawn: &Spawn<'_>) -> Result<Spawned> {
             }
             Err(wanting) => wanting,
         };
+        // A session that has begun would be proven: this is a question about its start.
+        if let Some(question) = asked {
+            let (session, advice) = (spawn.tmux_session.clone(), advice(spawn, &cx.ledger()));
+            return Err(StartError::Asks { session, question, advice }.into());
+        }
         if spawn.is_over() {
             let seen = if state == StartupState::Ready { wanting } else { format!("{reason} {wanting}") };
             return Err(late(spawn, &seen, &cx.ledger()));
@@ -60,11 +68,27 @@ fn carry_out(cx: &mut Cx, spawn: &Spawn<'_>) -> Result<Spawned> {
     }
 }
 
+/// Refuses words that the command line of this Codex does not take: some it takes from its server
+/// only. Where the help lists none, Codex itself is to say so.
+pub(super) fn check_words(startup: &Startup, features: &Features) -> Result<()> {
+    let words = [
+        ("--sandbox", startup.sandbox.as_str(), &features.sandboxes),
+        ("--ask-for-approval", startup.approval.as_str(), &features.approvals),
+    ];
+    for (option, word, listed) in words {
+        if !listed.is_empty() && !listed.iter().any(|known| known == word) {
+            return Err(StartError::Word { option, word, listed: listed.clone() }.into());
+        }
+    }
+    Ok(())
+}
+
 /// The command line, with the first message on it.
-fn words(spawn: &Spawn<'_>) -> Vec<String> {
+fn words(cx: &Cx, spawn: &Spawn<'_>) -> Vec<String> {
     let startup = spawn.request.startup;
     let program = spawn.request.installation.program.iter().map(|program| program.display().to_string());
     let mut words: Vec<String> = program.collect();
+    words.extend(WITHOUT_UPDATE.map(Into::into));
     if spawn.features.keeps_history {
         words.push("--no-alt-screen".into());
     }
@@ -72,29 +96,16 @@ fn words(spawn: &Spawn<'_>) -> Vec<String> {
     if spawn.features.does_without_server {
         words.push("--no-daemon".into());
     }
-    words.extend(["--sandbox", sandbox(startup.sandbox)].map(Into::into));
-    words.extend(["--ask-for-approval", approval(startup.approval)].map(Into::into));
+    words.extend(["--sandbox", startup.sandbox.as_str()].map(Into::into));
+    words.extend(["--ask-for-approval", startup.approval.as_str()].map(Into::into));
+    for dir in spawn.writable(cx) {
+        words.extend(["--add-dir".into(), dir.display().to_string()]);
+    }
     if let Some(prompt) = spawn.request.prompt {
         // It may begin with a dash.
         words.extend(["--".into(), prompt.to_owned()]);
     }
     words
-}
-
-fn sandbox(sandbox: Sandbox) -> &'static str {
-    match sandbox {
-        Sandbox::ReadOnly => "read-only",
-        Sandbox::WorkspaceWrite => "workspace-write",
-        Sandbox::DangerFullAccess => "danger-full-access",
-    }
-}
-
-fn approval(approval: Approval) -> &'static str {
-    match approval {
-        Approval::Untrusted => "untrusted",
-        Approval::OnRequest => "on-request",
-        Approval::Never => "never",
-    }
 }
 
 /// The one rollout below the pane, if it was made since; the error says what is wanting.

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use conveyor_agents::screen::{Pattern, Question};
 use conveyor_agents::tmux::TmuxError;
 use conveyor_model::shell::quote;
 
@@ -33,6 +34,26 @@ pub enum StartError {
     /// The user told Codex not to trust the directory.
     #[error("Codex's configuration says that {0:?} is not trusted")]
     Distrusted(PathBuf),
+    /// Codex asks something else before it takes messages.
+    #[error("Codex in tmux session {session:?} asks {:?} ({}), and nobody may answer for you", question.text, question.choices.join(" / "))]
+    Asks {
+        /// The terminal, which is still there.
+        session: String,
+        /// What it asks.
+        question: Question,
+        /// What to do about what is left.
+        advice: String,
+    },
+    /// The command line of this Codex does not take a word.
+    #[error("{option} {word} is for Codex's server only; the command line of this Codex takes {}", listed.join(", "))]
+    Word {
+        /// The option.
+        option: &'static str,
+        /// The word.
+        word: &'static str,
+        /// What its help lists.
+        listed: Vec<String>,
+    },
     /// Codex or its server did not do what it was asked to.
     #[error("{0}")]
     Codex(String),
@@ -67,6 +88,11 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// Whether no terminal is left of the start.
+    pub(super) fn leaves_nothing(&self) -> bool {
+        matches!(self, Self::Died { .. } | Self::Codex(_) | Self::Tmux(_) | Self::NotTrusted(_))
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -94,6 +120,19 @@ impl StartError {
             Self::Codex(_) => {
                 "run `codex app-server daemon version` to see whether its server answers".into()
             }
+            Self::Asks { question, advice, .. } => {
+                let answer = match question.pattern {
+                    Pattern::UpdatePrompt => {
+                        "press Escape there, never Enter, which would install the update"
+                    }
+                    Pattern::HooksPrompt | Pattern::ModelPrompt => {
+                        "answer it there, once; Codex remembers it"
+                    }
+                    _ => "answer it there",
+                };
+                format!("{answer}; {advice}")
+            }
+            Self::Word { .. } => "choose one of these, or start without --no-native".into(),
             Self::Died { .. } => "run `codex` in that directory to see what is wrong".into(),
             Self::Late { advice, .. } | Self::Unfinished { advice, .. } => advice.clone(),
         })

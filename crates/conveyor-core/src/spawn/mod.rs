@@ -30,10 +30,10 @@ mod watch;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use conveyor_agents::codex::{Client, Codex, CodexError, Features};
+use conveyor_agents::codex::{Client, Codex, CodexError, Features, Version};
 use conveyor_agents::tmux::Tmux;
 use conveyor_model::Role;
-use conveyor_store::sessions;
+use conveyor_store::{Location, sessions};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -155,6 +155,26 @@ pub fn check_tmux(tmux: &Tmux) -> Result<()> {
     })
 }
 
+/// Makes sure that Codex takes these words where it is started by its command line: nothing is
+/// opened or written before.
+///
+/// # Errors
+/// It does not list one of them, or cannot be run.
+pub fn check_words(installation: &Installation, startup: &Startup) -> Result<()> {
+    let codex = installation.codex()?;
+    let failed = |error: CodexError| Error::from(StartError::Codex(error.to_string()));
+    if startup.native && !is_too_old(codex.version(CONNECT).ok().as_deref()) {
+        return Ok(());
+    }
+    classic::check_words(startup, &codex.features(startup.limit).map_err(failed)?)
+}
+
+/// Whether a version, as it was told, is one with which threads cannot be shown before their first
+/// turn.
+fn is_too_old(told: Option<&str>) -> bool {
+    told.and_then(Version::parse).is_some_and(|version| !version.is_accepted())
+}
+
 /// Starts a session and registers it. Its first message is the caller's to send when
 /// [`Spawned::awaits_prompt`] is set.
 ///
@@ -163,7 +183,7 @@ pub fn check_tmux(tmux: &Tmux) -> Result<()> {
 pub fn start(cx: &mut Cx, request: &Request<'_>) -> Result<Spawned> {
     check_name(request.name)?;
     let left = check_free(cx, request.name)?;
-    let spawn = Spawn::begin(request, left)?;
+    let mut spawn = Spawn::begin(request, left)?;
     match spawn.reach_server()? {
         Some(client) => native::start(cx, &spawn, client),
         None => classic::start(cx, &spawn),
@@ -188,7 +208,13 @@ pub(crate) fn prepare<'a>(
 ) -> Result<Option<Prepared<'a>>> {
     check_name(request.name)?;
     let codex = request.installation.codex()?;
+    if is_too_old(codex.version(CONNECT).ok().as_deref()) {
+        return Ok(None);
+    }
     let Ok(mut client) = codex.connect(CONNECT) else { return Ok(None) };
+    if is_too_old(client.server_version()) {
+        return Ok(None);
+    }
     let left = if again { check_role(cx, request)? } else { check_free(cx, request.name)? };
     let mut spawn = Spawn::begin(request, left)?;
     spawn.again = again;
@@ -251,6 +277,8 @@ struct Spawn<'a> {
     left: Option<intent::Left>,
     /// Whether a session of the name may exist.
     again: bool,
+    /// What a person should know about how it is started.
+    notes: Vec<String>,
 }
 
 impl<'a> Spawn<'a> {
@@ -263,7 +291,17 @@ impl<'a> Spawn<'a> {
         let features = codex.features(limit).map_err(|error| StartError::Codex(error.to_string()))?;
         let tmux_session = tmux_session_of(request.name);
         let began_ms = conveyor_agents::age::machine_millis();
-        Ok(Self { request, codex, features, tmux_session, began_ms, deadline, left, again: false })
+        Ok(Self {
+            request,
+            codex,
+            features,
+            tmux_session,
+            began_ms,
+            deadline,
+            left,
+            again: false,
+            notes: Vec::new(),
+        })
     }
 
     /// What is left of the time.
@@ -281,10 +319,29 @@ impl<'a> Spawn<'a> {
     }
 
     /// A connection to the shared server, which is started if need be. `None`: the old way.
-    fn reach_server(&self) -> Result<Option<Client>> {
+    fn reach_server(&mut self) -> Result<Option<Client>> {
         if !self.request.startup.native {
             return Ok(None);
         }
+        let installed = self.codex.version(self.remaining().min(CONNECT)).ok();
+        if is_too_old(installed.as_deref()) {
+            self.notes.push(too_old("this Codex", installed.as_deref()));
+            return Ok(None);
+        }
+        let Some(client) = self.connect_or_start()? else { return Ok(None) };
+        let server = client.server_version();
+        if is_too_old(server) {
+            self.notes.push(too_old("the server of this Codex", server));
+            return Ok(None);
+        }
+        let versions = (server.and_then(Version::parse), installed.as_deref().and_then(Version::parse));
+        if let (Some(server), Some(installed)) = versions {
+            self.notes.extend(drifted(server, installed));
+        }
+        Ok(Some(client))
+    }
+
+    fn connect_or_start(&self) -> Result<Option<Client>> {
         if let Ok(client) = self.codex.connect(self.remaining().min(Duration::from_secs(5))) {
             return Ok(Some(client));
         }
@@ -301,6 +358,36 @@ impl<'a> Spawn<'a> {
 
     /// What the person should know about the past of the name.
     fn warnings(&self, ledger: &str) -> Vec<String> {
-        self.left.iter().map(|left| left.explain(false, ledger)).collect()
+        let left = self.left.iter().map(|left| left.explain(false, ledger));
+        left.chain(self.notes.iter().cloned()).collect()
     }
+
+    /// Inside its sandbox an agent writes to the ledger, too.
+    fn writable(&self, cx: &Cx) -> Vec<PathBuf> {
+        match (self.request.startup.sandbox, cx.db.location()) {
+            (Sandbox::WorkspaceWrite, Location::File(path)) => {
+                path.parent().map(PathBuf::from).into_iter().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn too_old(what: &str, version: Option<&str>) -> String {
+    format!(
+        "{what} is {}, older than {}: it was started without the shared server, and messages are typed only with \
+         --force; update it with `npm install -g @openai/codex`",
+        version.and_then(Version::parse).map_or_else(|| "unknown".into(), |version| version.to_string()),
+        Version::FIRST_ACCEPTED
+    )
+}
+
+/// What to know where Codex's server is another version than the program.
+pub(crate) fn drifted(server: Version, installed: Version) -> Option<String> {
+    (server != installed).then(|| {
+        format!(
+            "Codex's server is {server}, the installed program {installed}; both work together as they are, and \
+             `codex app-server daemon update --from-cli` makes the server the same"
+        )
+    })
 }

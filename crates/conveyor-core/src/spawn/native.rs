@@ -1,14 +1,11 @@
 //! Create, name, attach: the thread is made by Codex's shared server, and a terminal is attached to
 //! exactly this thread.
 
-use std::path::PathBuf;
-
 use conveyor_agents::codex::{
     Attachment, Client, CodexError, NewThread, Permissions, Sandbox, Thread, Trust, agent_process, create,
 };
 use conveyor_agents::tmux::PaneFacts;
 use conveyor_model::shell::quote;
-use conveyor_store::Location;
 
 use super::error::exact;
 use super::record::{Proven, register};
@@ -22,7 +19,8 @@ pub(super) fn start(cx: &mut Cx, spawn: &Spawn<'_>, mut client: Client) -> Resul
     fault::point("spawn.intended");
     let outcome =
         make_thread(cx, spawn, &mut client).and_then(|thread| show(cx, spawn, &mut client, &thread));
-    if let Err(Error::Start(StartError::Died { .. } | StartError::Codex(_) | StartError::Tmux(_))) = &outcome
+    if let Err(Error::Start(error)) = &outcome
+        && error.leaves_nothing()
     {
         // The cause is what the user must hear of, also if this cannot be recorded.
         let reason = "the start failed and left no terminal";
@@ -54,21 +52,11 @@ fn make_thread(cx: &mut Cx, spawn: &Spawn<'_>, client: &mut Client) -> Result<Th
     let thread = create(client, &new, spawn.request.name).map_err(refused)?;
     intent::thread(cx, spawn, &thread.id, thread.path.as_deref())?;
     fault::point("spawn.thread_made");
-    let writable = writable(cx, startup.sandbox);
+    let writable = spawn.writable(cx);
     let permissions =
         Permissions { sandbox: startup.sandbox, approval: startup.approval, writable: &writable };
     client.thread_permissions_set(&thread.id, cwd, &permissions).map_err(refused)?;
     Ok(thread)
-}
-
-/// Inside its sandbox an agent writes to the ledger, too.
-fn writable(cx: &Cx, sandbox: Sandbox) -> Vec<PathBuf> {
-    match (sandbox, cx.db.location()) {
-        (Sandbox::WorkspaceWrite, Location::File(path)) => {
-            path.parent().map(PathBuf::from).into_iter().collect()
-        }
-        _ => Vec::new(),
-    }
 }
 
 /// Attaches a terminal to the thread, and registers the session once both are seen.
@@ -78,7 +66,7 @@ fn show(cx: &mut Cx, spawn: &Spawn<'_>, client: &mut Client, thread: &Thread) ->
         sandbox: startup.sandbox,
         approval: startup.approval,
         model: None,
-        writable: &writable(cx, startup.sandbox),
+        writable: &spawn.writable(cx),
         keep_history: spawn.features.keeps_history,
     };
     terminal::start(cx, spawn, &spawn.codex.attach(&thread.id, &how))?;
@@ -86,6 +74,10 @@ fn show(cx: &mut Cx, spawn: &Spawn<'_>, client: &mut Client, thread: &Thread) ->
     let advice = advice(spawn, &thread.id, &cx.ledger());
     let (pane, trust_accepted) = match until_ready(cx, spawn)? {
         Waited::Ready { pane, trust_accepted } => (pane, trust_accepted),
+        Waited::Asks(question) => {
+            let session = spawn.tmux_session.clone();
+            return Err(StartError::Asks { session, question, advice }.into());
+        }
         Waited::Late(reason) => {
             let (session, seconds) = (spawn.tmux_session.clone(), startup.limit.as_secs());
             return Err(StartError::Late { session, seconds, reason, advice }.into());

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use conveyor_agents::screen::{self, Screen, StartupState};
+use conveyor_agents::screen::{self, Question, Screen, StartupState};
 use conveyor_agents::tmux::{Extent, PaneFacts, Target, TmuxError};
 
 use super::{Spawn, StartError, trust};
@@ -21,14 +21,16 @@ pub(super) enum Waited {
         /// Whether the trust question was answered on the way.
         trust_accepted: bool,
     },
+    /// It asks something that nobody may answer for its user.
+    Asks(Question),
     /// The time is over; what was seen last.
     Late(String),
 }
 
 /// A look at a terminal that is starting.
 pub(super) enum Seen {
-    /// The pane, and how far its program has come.
-    Running(Box<PaneFacts>, StartupState, &'static str),
+    /// The pane, how far its program has come, and what it asks but for trust.
+    Running(Box<PaneFacts>, StartupState, &'static str, Option<Question>),
     /// The program has ended; the last row that it showed.
     Ended(String),
 }
@@ -50,13 +52,15 @@ pub(super) fn look(cx: &Cx, spawn: &Spawn<'_>, trust_accepted: &mut bool) -> Res
     let startup = screen::startup(&visible);
     if startup.state == StartupState::NeedsTrust {
         if !spawn.request.startup.accept_trust {
+            nothing_left(cx, spawn);
             return Err(StartError::NotTrusted(spawn.request.cwd.to_owned()).into());
         }
         if !*trust_accepted && screen::trusts_on_enter(&visible) {
             *trust_accepted = trust::answer(&cx.tmux, &target).map_err(StartError::Tmux)?;
         }
     }
-    Ok(Seen::Running(Box::new(look.pane), startup.state, startup.reason))
+    let asked = screen::question(&visible).filter(|_| startup.state != StartupState::NeedsTrust);
+    Ok(Seen::Running(Box::new(look.pane), startup.state, startup.reason, asked))
 }
 
 /// Waits until the composer is shown.
@@ -65,10 +69,12 @@ pub(super) fn until_ready(cx: &Cx, spawn: &Spawn<'_>) -> Result<Waited> {
     loop {
         let seen = match look(cx, spawn, &mut trust_accepted)? {
             Seen::Ended(last) => return Err(died(cx, spawn, last)),
-            Seen::Running(pane, StartupState::Ready, _) => {
+            Seen::Running(pane, StartupState::Ready, ..) => {
                 return Ok(Waited::Ready { pane: *pane, trust_accepted });
             }
-            Seen::Running(_, _, reason) => reason,
+            // Nothing was said to it yet, so that it can only ask about its start.
+            Seen::Running(.., Some(question)) => return Ok(Waited::Asks(question)),
+            Seen::Running(_, _, reason, None) => reason,
         };
         if spawn.is_over() {
             return Ok(Waited::Late(seen.to_owned()));
@@ -79,16 +85,23 @@ pub(super) fn until_ready(cx: &Cx, spawn: &Spawn<'_>) -> Result<Waited> {
 
 /// The refusal of a program that has ended; nothing is left of its terminal.
 pub(super) fn died(cx: &Cx, spawn: &Spawn<'_>, last: String) -> crate::Error {
-    // A pane without a program is of no use to anybody.
-    let _ = cx.tmux.kill_session(&spawn.tmux_session);
+    nothing_left(cx, spawn);
     StartError::Died { session: spawn.tmux_session.clone(), last }.into()
 }
 
-/// The last row with text but for tmux's own note that the pane is dead.
+/// Removes a terminal that is of no use to anybody.
+fn nothing_left(cx: &Cx, spawn: &Spawn<'_>) {
+    let _ = cx.tmux.kill_session(&spawn.tmux_session);
+}
+
+/// The first row that tells of an error, since what follows it is how to get help; else the last row
+/// with text. tmux's own note that the pane is dead does not count.
 fn last_words(visible: &str) -> String {
-    let mut rows =
-        visible.lines().map(str::trim).filter(|row| !row.is_empty() && !row.starts_with("Pane is dead"));
-    rows.next_back().unwrap_or_default().chars().take(300).collect()
+    let rows = visible.lines().map(str::trim);
+    let rows: Vec<&str> = rows.filter(|row| !row.is_empty() && !row.starts_with("Pane is dead")).collect();
+    let tells = |row: &&&str| row.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("error"));
+    let words = rows.iter().find(tells).or(rows.last());
+    words.copied().unwrap_or_default().chars().take(300).collect()
 }
 
 #[cfg(test)]
@@ -100,5 +113,8 @@ mod tests {
         let screen = "one\n  Error: no rollout found  \n\n\nPane is dead (status 1, Sun Nov 29)\n";
         assert_eq!(last_words(screen), "Error: no rollout found");
         assert_eq!(last_words("\n\n"), "");
+        let refused = "error: invalid value 'x' for '--ask-for-approval <P>'\n  [possible values: never]\n\nFor more \
+                       information, try '--help'.\nPane is dead (status 2)\n";
+        assert_eq!(last_words(refused), "error: invalid value 'x' for '--ask-for-approval <P>'");
     }
 }

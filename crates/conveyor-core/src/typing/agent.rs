@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use conveyor_agents::age;
 use conveyor_agents::codex::{self, Client, CodexError, Item, ItemEntry, Reading, State};
-use conveyor_agents::rollout::{self, TurnEvent};
+use conveyor_agents::rollout::TurnEvent;
 use conveyor_model::records::Session;
 use conveyor_model::{Adapter, AgentState, Confidence, EndpointOrigin};
 use conveyor_store::endpoints::{self, NewEndpoint};
@@ -102,7 +102,6 @@ struct Reached {
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) activity: Activity,
-    pub(crate) version: Option<String>,
 }
 
 impl Asked {
@@ -143,11 +142,10 @@ pub(crate) enum Found {
 impl Agent {
     /// What the agent does now.
     pub(crate) fn look(&mut self) -> Asked {
-        let version = self.version_in_rollout();
         match self.ask_server() {
             Some(Ok(reading)) => of_server(&reading),
-            Some(Err(reason)) => unknown(reason, version),
-            None => self.look_at_rollout(version),
+            Some(Err(reason)) => unknown(reason),
+            None => self.look_at_rollout(),
         }
     }
 
@@ -190,17 +188,13 @@ impl Agent {
         self.client.as_mut().map(Ok)
     }
 
-    fn version_in_rollout(&self) -> Option<String> {
-        rollout::session_meta(self.sources.rollout.as_deref()?).ok()?.cli_version
-    }
-
-    fn look_at_rollout(&self, version: Option<String>) -> Asked {
+    fn look_at_rollout(&self) -> Asked {
         let Some(path) = &self.sources.rollout else {
-            return unknown("neither a server nor a rollout is known for it".into(), version);
+            return unknown("neither a server nor a rollout is known for it".into());
         };
         let tail = match record::tail(path) {
             Ok(tail) => tail,
-            Err(error) => return unknown(error.to_string(), version),
+            Err(error) => return unknown(error.to_string()),
         };
         let state = match tail.step {
             None => AgentState::Unknown,
@@ -219,7 +213,6 @@ impl Agent {
                 quiet: still && tail.is_whole(),
                 source: source.into(),
             },
-            version,
         }
     }
 
@@ -323,10 +316,10 @@ fn is_wanted(entry: &ItemEntry, wanted: &dyn Fn(&str) -> bool) -> bool {
     }
 }
 
-fn unknown(source: String, version: Option<String>) -> Asked {
+fn unknown(source: String) -> Asked {
     let activity =
         Activity { state: AgentState::Unknown, confidence: Confidence::None, quiet: false, source };
-    Asked { activity, version }
+    Asked { activity }
 }
 
 fn of_server(reading: &Reading) -> Asked {
@@ -347,7 +340,6 @@ fn of_server(reading: &Reading) -> Asked {
             quiet: true,
             source: "as its server says".into(),
         },
-        version: Some(reading.thread.cli_version.clone()),
     }
 }
 

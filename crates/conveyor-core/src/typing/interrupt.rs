@@ -442,7 +442,7 @@ mod tests {
             address: Address::Exact,
             input: Input::Plain,
             program: Program::Agent("codex"),
-            version: Some("0.169.0".into()),
+            version: conveyor_agents::codex::Version::parse("0.169.0"),
             activity: Activity {
                 state,
                 confidence: Confidence::Inferred,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use conveyor_agents::age;
+use conveyor_agents::codex::running_version;
 use conveyor_agents::processes::{ForegroundProcess, foreground};
 use conveyor_agents::screen::{self, Activity, Composer, Cursor, Pattern, Screen};
 use conveyor_agents::tmux::{Extent, Look, PaneFacts, Target, Tmux};
@@ -104,11 +105,12 @@ impl Pane {
 
 fn evidence(look: &Look, address: Address, asked: Asked) -> Evidence {
     let keys = look.clients.iter().filter(|client| !client.read_only);
+    let processes = foreground(look.pane.pid).unwrap_or_default();
     Evidence {
         address,
         input: input(&look.pane),
-        program: program(&foreground(look.pane.pid).unwrap_or_default()),
-        version: asked.version,
+        program: program(&processes),
+        version: running_version(&processes),
         activity: asked.activity,
         composer: composer(look),
         dialog: dialog(&look.text),

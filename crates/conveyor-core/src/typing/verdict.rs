@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use conveyor_agents::codex::Version;
 use conveyor_agents::screen::{Composer, Pattern};
 use conveyor_model::{AgentState, Confidence};
 use serde::Serialize;
@@ -13,10 +14,6 @@ pub const QUIET: Duration = Duration::from_secs(2);
 /// For so long nobody must have pressed a key in a terminal that shows the pane.
 pub const HANDS_OFF: Duration = Duration::from_secs(3);
 
-/// The versions of Codex, by their minor number, whose composer is recognised. The recogniser was
-/// made with 0.169; it says "not certain" of a screen that looks otherwise.
-const KNOWN_CODEX: std::ops::RangeInclusive<u32> = 150..=199;
-
 /// Everything that is known about a terminal at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
@@ -26,8 +23,8 @@ pub struct Evidence {
     pub input: Input,
     /// Who gets the keys.
     pub program: Program,
-    /// The agent's version.
-    pub version: Option<String>,
+    /// The version of the program that runs in the pane.
+    pub version: Option<Version>,
     /// What the agent does.
     pub activity: Activity,
     /// What stands where messages are typed.
@@ -197,21 +194,24 @@ fn program(evidence: &Evidence) -> Option<Refusal> {
     }
 }
 
-/// The seventh rule of the specification: the recogniser must know the version.
+/// The seventh rule of the specification: the recogniser must know the screens of the version. Those
+/// that came after the last tests are trusted only as far as their server vouches for them.
 fn version(evidence: &Evidence) -> Option<Refusal> {
     let Program::Agent(name) = evidence.program else { return None };
-    let known =
-        evidence.version.as_deref().and_then(minor_of).is_some_and(|minor| KNOWN_CODEX.contains(&minor));
-    if known {
-        return None;
-    }
-    let version = evidence.version.as_deref().unwrap_or("of an unknown version");
-    refusal(7, Grade::Unproven, "unproven", format!("the screen of {name} {version} is not known"))
-}
-
-/// The minor number of a version `0.minor.patch`.
-fn minor_of(version: &str) -> Option<u32> {
-    version.strip_prefix("0.")?.split('.').next()?.parse().ok()
+    let detail = match evidence.version {
+        None => format!("which version of {name} runs in the pane cannot be found out"),
+        Some(version) if !version.is_accepted() => {
+            format!("the screen of {name} {version} is not known; {} or newer is", Version::FIRST_ACCEPTED)
+        }
+        Some(version) if version.is_untested() && evidence.activity.confidence != Confidence::Proven => {
+            format!(
+                "{name} {version} is newer than {}, the newest that was tested, and no server proves that it is idle",
+                Version::tested().1
+            )
+        }
+        Some(_) => return None,
+    };
+    refusal(7, Grade::Unproven, "unproven", detail)
 }
 
 fn activity(evidence: &Evidence) -> Option<Refusal> {

@@ -6,7 +6,7 @@ fn proven() -> Evidence {
         address: Address::Exact,
         input: Input::Plain,
         program: Program::Agent("codex"),
-        version: Some("0.169.0".into()),
+        version: Version::parse("0.169.0"),
         activity: activity_of(AgentState::Idle, Confidence::Proven),
         composer: Composer::Empty,
         dialog: None,
@@ -67,14 +67,24 @@ fn every_missing_proof_is_a_refusal() {
 
 #[test]
 fn only_known_versions_are_typed_into() {
-    for version in ["0.150.0", "0.169.0", "0.199.3"] {
-        assert_eq!(judge(&Evidence { version: Some(version.into()), ..proven() }), None, "{version}");
+    let of = |version: &str, confidence| Evidence {
+        version: Version::parse(version),
+        activity: activity_of(AgentState::Idle, confidence),
+        ..proven()
+    };
+    for confidence in [Confidence::Proven, Confidence::Inferred] {
+        for version in ["0.161.0", "0.165.9", "0.169.0", "0.171.0"] {
+            assert_eq!(judge(&of(version, confidence)), None, "{version}");
+        }
+        for version in ["0.160.9", "0.1.0", "0.0.0", "", "unreadable"] {
+            refused(&of(version, confidence), 7, Grade::Unproven, "unproven");
+        }
     }
-    for version in ["0.149.9", "0.200.0", "1.169.0", "0.0.0", "", "unreadable"] {
-        let evidence = Evidence { version: Some(version.into()), ..proven() };
-        refused(&evidence, 7, Grade::Unproven, "unproven");
+    // Newer than every test: only a server's word counts.
+    for version in ["0.171.1", "0.199.3", "1.0.0"] {
+        assert_eq!(judge(&of(version, Confidence::Proven)), None, "{version}");
+        refused(&of(version, Confidence::Inferred), 7, Grade::Unproven, "unproven");
     }
-    refused(&Evidence { version: None, ..proven() }, 7, Grade::Unproven, "unproven");
 }
 
 #[test]

@@ -2,13 +2,17 @@
 //! takes typed and pasted text, and writes a rollout. It has no server.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use crate::codex::Release;
 use crate::{TmuxServer, wait};
 
 const SCRIPT: &str = include_str!("codex.sh");
+
+/// The program that runs the script and tells a version.
+const LAUNCHER: &str = concat!(env!("OUT_DIR"), "/fake-codex");
 
 /// How it behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +59,24 @@ impl<'t> FakeCodex<'t> {
     /// When it does not show its composer.
     #[must_use]
     pub fn start(tmux: &'t TmuxServer, session: &str, place: &Path) -> Self {
+        Self::start_version(tmux, session, place, Release::Newest.version())
+    }
+
+    /// The same for one that says that it is this version.
+    ///
+    /// # Panics
+    /// As [`FakeCodex::start`].
+    #[must_use]
+    pub fn start_version(tmux: &'t TmuxServer, session: &str, place: &Path, version: &str) -> Self {
         let dir = place.join(format!("fake-{session}"));
         fs::create_dir_all(&dir).expect("a directory");
         let program = dir.join("codex");
-        fs::write(&program, SCRIPT).expect("the fake's program");
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("an executable");
+        // By another process: what somebody has open for writing cannot be run, and a child that is
+        // being started just now would have it open, too.
+        let copied = Command::new("cp").arg(LAUNCHER).arg(&program).status().expect("cp");
+        assert!(copied.success(), "a copy of {LAUNCHER}");
+        fs::write(dir.join("version"), version).expect("the fake's version");
+        fs::write(dir.join("fake.sh"), SCRIPT).expect("the fake's script");
         let fake = Self { tmux, session: session.to_owned(), dir };
         let meta = "{\"timestamp\":\"2026-06-11T12:00:00.000Z\",\"type\":\"session_meta\",\"payload\":{\"id\":\"fake\",\"cwd\":\"/\",\"cli_version\":\"0.169.0\"}}\n";
         fs::write(fake.rollout(), meta).expect("a rollout");

@@ -29,8 +29,9 @@ fn create(world: &World, environment: &Environment, arguments: &[&str]) -> Ran {
 /// A Codex that does this in its terminal.
 fn with_screen(world: &World, script: &str) -> Environment {
     let environment = with_codex(world);
-    let text =
-        format!("case $1 in --help) echo ' --no-alt-screen'; exit ;; app-server) exit 2 ;; esac\n{script}");
+    let text = format!(
+        "case $1 in --help) echo ' --no-alt-screen'; exit ;; --version) echo codex-cli 0.169.0; exit ;; app-server) exit 2 ;; esac\n{script}"
+    );
     program(&world.dir().join("tools/codex"), &text);
     environment
 }
@@ -55,9 +56,12 @@ fn a_worker_is_files_rows_and_a_terminal() {
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
         insta::assert_snapshot!("create", world.normal(&ran.stdout));
         let words = started(world);
-        assert_eq!(words[..3], ["--cd", "[DIR]", "--no-alt-screen"]);
+        assert_eq!(
+            words[..5],
+            ["--cd", "[DIR]", "-c", "check_for_update_on_startup=false", "--no-alt-screen"]
+        );
         let contract = file(world, "a", "contract.txt");
-        assert_eq!(words[3], world.normal(contract.trim_end()), "the contract is one word");
+        assert_eq!(words[5], world.normal(contract.trim_end()), "the contract is one word");
         insta::assert_snapshot!("create_contract", world.normal(&contract));
         let pane = pane_of(world, "codex-a");
         let normal = |text: &str| world.normal(text).replace(&format!("\"{pane}\""), "\"[PANE]\"");
@@ -80,7 +84,7 @@ fn a_worker_is_started_again_with_its_identity() {
         let identity = "select id || ' ' || identity_token || ' ' || state from workers where name = 'a'";
         create(world, &environment, &["a", "--no-initial-prompt"]);
         let words = started(world);
-        assert!(words[3].starts_with("[DIR]/opt:"), "there is no prompt: {words:?}");
+        assert!(words[5].starts_with("[DIR]/opt:"), "there is no prompt: {words:?}");
         let first = world.scalar(identity);
         assert!(first.ends_with(" active"), "{first}");
         let refused = world.refused_with(1, &environment, &["create", "a", "--reuse"]);

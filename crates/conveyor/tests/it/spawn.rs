@@ -10,6 +10,7 @@ use conveyor::Environment;
 const OLD_CODEX: &str = r#"#!/bin/bash
 case $1 in
   --help) echo 'usage: codex [--no-alt-screen]'; exit 0 ;;
+  --version) echo 'codex-cli 0.150.0'; exit 0 ;;
   app-server) echo "error: unrecognized subcommand" >&2; exit 2 ;;
 esac
 [ -e "$CODEX_HOME/dies" ] && { echo 'Error: no licence' >&2; exit 1; }

@@ -76,11 +76,14 @@ fn codex_is_told_how_to_become_a_worker() {
         insta::assert_snapshot!("start", world.normal(&ran.stdout));
         let words = started(world);
         let prompt = fs::read_to_string(ran.json()["start_prompt_path"].as_str().unwrap()).unwrap();
-        assert_eq!(words[3], world.normal(prompt.trim_end()), "the whole text is one word");
+        assert_eq!(words[5], world.normal(prompt.trim_end()), "the whole text is one word");
         insta::assert_snapshot!("start_prompt", world.normal(&prompt));
-        assert_eq!(words[..3], ["--cd", "[DIR]", "--no-alt-screen"]);
-        assert!(words[4].starts_with("[DIR]/opt:"), "the agent finds the program: {}", words[4]);
-        assert_eq!(words[5..], ["[DIR]/codex-home", "[DIR]"]);
+        assert_eq!(
+            words[..5],
+            ["--cd", "[DIR]", "-c", "check_for_update_on_startup=false", "--no-alt-screen"]
+        );
+        assert!(words[6].starts_with("[DIR]/opt:"), "the agent finds the program: {}", words[6]);
+        assert_eq!(words[7..], ["[DIR]/codex-home", "[DIR]"]);
         assert!(is_there(world, "scratch"));
         assert!(!world.dir().join(".codex-workers/workerctl.db").exists(), "no ledger is made");
         let mode = fs::metadata(ran.json()["start_prompt_path"].as_str().unwrap()).unwrap().permissions();
@@ -98,7 +101,7 @@ fn what_is_not_ours_goes_to_codex_in_order() {
             let words = started(world);
             world.tmux.tmux(["kill-session", "-t", "=s"]);
             let end = words.len() - 3;
-            (ran.json(), words[3..end].to_vec())
+            (ran.json(), words[5..end].to_vec())
         };
         let (report, words) = handed_on(&[
             "-m",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conveyor_agents::screen::{self, Screen, StartupState};
+use conveyor_agents::screen::{self, Pattern, Screen, StartupState};
 use conveyor_agents::tmux::{Extent, Target, TmuxError};
 use conveyor_model::WorkerStatus;
 use serde::Serialize;
@@ -47,7 +47,7 @@ pub struct Verification {
 /// What the terminal shows.
 enum Seen {
     Ended,
-    Screen { state: StartupState, reason: &'static str, trusts_on_enter: bool },
+    Screen { state: StartupState, reason: &'static str, trusts_on_enter: bool, asks: Option<Pattern> },
 }
 
 fn look(place: &Place, name: &str) -> Result<Seen> {
@@ -64,6 +64,7 @@ fn look(place: &Place, name: &str) -> Result<Seen> {
         state: found.state,
         reason: found.reason,
         trusts_on_enter: screen::trusts_on_enter(&visible),
+        asks: screen::question(&visible).map(|question| question.pattern),
     })
 }
 
@@ -84,6 +85,7 @@ pub(super) fn until_ready(
     seconds: u64,
     mut trust_accepted: bool,
 ) -> Result<Startup> {
+    let mut asked = None;
     let mut last = (StartupState::Starting.as_str(), "Codex was launched, and shows nothing yet.");
     for attempt in 0..seconds {
         if attempt > 0 {
@@ -99,8 +101,12 @@ pub(super) fn until_ready(
             {
                 trust_accepted = accept_trust(place, request.name)?;
             }
-            Seen::Screen { state, reason, .. } => {
+            Seen::Screen { state, reason, asks, .. } => {
                 last = (state.as_str(), reason);
+                if state == StartupState::Starting && asks.is_some() {
+                    asked = asks;
+                    break;
+                }
                 // Right after the answer the question may still be shown.
                 let is_answered = state == StartupState::NeedsTrust && trust_accepted;
                 if state != StartupState::Starting && !is_answered {
@@ -115,6 +121,10 @@ pub(super) fn until_ready(
             "look at the directory, then answer in the terminal, or stop it and run this again with --reuse \
              --accept-trust"
         }
+        "starting" if asked == Some(Pattern::UpdatePrompt) => {
+            "press Escape in the terminal, never Enter, which would install the update"
+        }
+        "starting" if asked.is_some() => "answer the question in the terminal",
         "needs_trust" | "starting" => "inspect terminal capture",
         _ => "none",
     };

@@ -201,6 +201,7 @@ Example:
             return app.out().json(&plan);
         }
         spawn::preflight(&installation, &app.tmux())?;
+        spawn::check_words(&installation, &startup)?;
         warn_before(app, &startup, &installation);
         // Its command line does not show the password.
         let dispatcher =
