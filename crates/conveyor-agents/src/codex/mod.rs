@@ -36,7 +36,7 @@ pub use ending::{Ongoing, THREAD_VARIABLE, end_work, lacking_to_end, workers_of}
 pub use error::{CodexError, Refusal};
 pub use events::Event;
 pub use identify::{Candidate, Evidence, Hint, identify};
-pub use program::{Attachment, Codex, Features, ServerStart, WITHOUT_UPDATE, Words, create};
+pub use program::{AT_SERVER, Attachment, Codex, Features, ServerStart, WITHOUT_UPDATE, Words, create};
 pub use protocol::{
     Approval, BackgroundTerminal, Flag, Goal, Item, ItemEntry, Page, Queued, Sandbox, Status, Thread, Turn,
     TurnError, TurnStatus,

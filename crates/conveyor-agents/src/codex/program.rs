@@ -38,6 +38,8 @@ pub struct Features {
     pub keeps_history: bool,
     /// `--no-daemon`: the terminal writes its rollout itself, although a shared server runs.
     pub does_without_server: bool,
+    /// `--remote`: the terminal can be sent to a server.
+    pub names_server: bool,
     /// What may follow `--ask-for-approval`; empty where the help does not say.
     pub approvals: Words,
     /// What may follow `--sandbox`; empty where the help does not say.
@@ -48,8 +50,12 @@ pub struct Features {
 pub type Words = Vec<String>;
 
 /// What every terminal gets that we start. The question about an update would stand in front of the
-/// session, and its selected answer installs one.
+/// session, and its selected answer installs one. A terminal that is given any setting does without
+/// the shared server, unless [`AT_SERVER`] sends it there.
 pub const WITHOUT_UPDATE: [&str; 2] = ["-c", "check_for_update_on_startup=false"];
+
+/// What sends a terminal to the shared server of its home, if its help lists the option.
+pub const AT_SERVER: [&str; 2] = ["--remote", "unix://"];
 
 /// How a terminal is to be attached to a thread. The sandbox and the like take effect only when the
 /// terminal has to load the thread, for instance after the server's restart; in a thread that is
@@ -67,6 +73,9 @@ pub struct Attachment<'a> {
     /// Whether to pass `--no-alt-screen`, so that the pane keeps the history. Older programs do not
     /// know it.
     pub keep_history: bool,
+    /// Whether to send it to the server by name, and so without the question about an update. Older
+    /// programs do not know how.
+    pub name_server: bool,
 }
 
 impl Codex {
@@ -144,7 +153,9 @@ impl Codex {
     pub fn attach(&self, thread_id: &str, how: &Attachment<'_>) -> Vec<String> {
         let word = |text: &str| text.to_owned();
         let mut words = vec![self.program.display().to_string(), word("resume"), word(thread_id)];
-        words.extend(WITHOUT_UPDATE.map(word));
+        if how.name_server {
+            words.extend(WITHOUT_UPDATE.into_iter().chain(AT_SERVER).map(word));
+        }
         if how.keep_history {
             words.push(word("--no-alt-screen"));
         }
@@ -156,7 +167,8 @@ impl Codex {
         if let Some(model) = how.model {
             words.extend(["--model", model].map(word));
         }
-        for dir in how.writable {
+        // A terminal that is sent to a server refuses this one; the thread has it already.
+        for dir in how.writable.iter().filter(|_| !how.name_server) {
             words.extend([word("--add-dir"), dir.display().to_string()]);
         }
         words
@@ -182,6 +194,7 @@ impl Features {
         Self {
             keeps_history: help.contains("--no-alt-screen"),
             does_without_server: help.contains("--no-daemon"),
+            names_server: help.contains("--remote <"),
             approvals: words_of(help, "--ask-for-approval"),
             sandboxes: words_of(help, "--sandbox"),
         }
@@ -272,13 +285,16 @@ mod tests {
             model: Some("m"),
             writable: &[PathBuf::from("/a b")],
             keep_history: true,
+            name_server: true,
         };
         let words = Codex::new("/opt/codex", "/h").attach("t-1", &how);
         assert_eq!(
             words.join("|"),
-            "/opt/codex|resume|t-1|-c|check_for_update_on_startup=false|--no-alt-screen|--sandbox|workspace-write|--ask-for-approval|on-request\
-             |--model|m|--add-dir|/a b"
+            "/opt/codex|resume|t-1|-c|check_for_update_on_startup=false|--remote|unix://|--no-alt-screen|--sandbox|workspace-write|--ask-for-approval|on-request\
+             |--model|m"
         );
+        let older = Codex::new("/opt/codex", "/h").attach("t-1", &Attachment { name_server: false, ..how });
+        assert!(older.join("|").ends_with("--model|m|--add-dir|/a b") && !older.contains(&"-c".to_owned()));
     }
 
     #[test]

@@ -21,6 +21,7 @@ fn attach(lab: &Lab, tmux: &TmuxServer, session: &str, thread: &Thread) {
         model: None,
         writable: &[],
         keep_history: true,
+        name_server: true,
     };
     let command = lab.codex().attach(&thread.id, &how);
     let environment = lab.home.environment().into_iter().map(|(name, value)| format!("{name}={value}"));

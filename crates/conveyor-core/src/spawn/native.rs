@@ -68,6 +68,7 @@ fn show(cx: &mut Cx, spawn: &Spawn<'_>, client: &mut Client, thread: &Thread) ->
         model: None,
         writable: &spawn.writable(cx),
         keep_history: spawn.features.keeps_history,
+        name_server: spawn.features.names_server,
     };
     terminal::start(cx, spawn, &spawn.codex.attach(&thread.id, &how))?;
     fault::point("spawn.terminal_started");

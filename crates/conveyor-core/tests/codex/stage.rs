@@ -250,6 +250,7 @@ fn attach(lab: &Lab, client: &mut Client, tmux: &TmuxServer, project: &Path, ter
         model: None,
         writable: &[],
         keep_history: true,
+        name_server: true,
     };
     let codex = lab.codex();
     let words: Vec<String> = codex.attach(&thread.id, &how).iter().map(|word| quote(word)).collect();

@@ -15,6 +15,7 @@ mod creating;
 #[cfg(feature = "fault-points")]
 mod cut_off;
 mod deaths;
+mod questions;
 mod stage;
 mod starting;
 mod stopping;

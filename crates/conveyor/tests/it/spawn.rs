@@ -79,6 +79,8 @@ fn an_older_codex_is_found_below_its_pane() {
         assert_eq!(
             words.lines().collect::<Vec<_>>(),
             [
+                "-c",
+                "check_for_update_on_startup=false",
                 "--no-alt-screen",
                 "--sandbox",
                 "danger-full-access",
