@@ -55,6 +55,14 @@ pub enum RolloutError {
         /// What the parser said.
         reason: String,
     },
+    /// It is about a helper of a session, which nobody can talk to.
+    #[error("rollout file {path:?} is of a helper of a session ({kind}), not of a session")]
+    Helper {
+        /// The path as given.
+        path: PathBuf,
+        /// Which.
+        kind: String,
+    },
     /// The first record is of another type, or not a record.
     #[error("the first record of rollout file {path:?} is not session_meta but {found}")]
     NotSessionMeta {

@@ -18,6 +18,8 @@ pub struct SessionMeta {
     pub originator: Option<String>,
     /// Codex's version.
     pub cli_version: Option<String>,
+    /// Which helper of a session it is about, if it is no session of a user: `subagent` and the like.
+    pub helper: Option<String>,
 }
 
 /// Reads the first record of the rollout at `path`. A first line without newline counts when it is
@@ -67,7 +69,18 @@ impl SessionMeta {
             timestamp: text("timestamp"),
             originator: text("originator"),
             cli_version: text("cli_version"),
+            helper: helper(payload),
         }
+    }
+}
+
+/// Newer records say who made the thread; older ones have it in the source of a sub-agent alone.
+fn helper(payload: &Map<String, Value>) -> Option<String> {
+    let subagent = payload.get("source").is_some_and(|source| source.get("subagent").is_some());
+    match payload.get("thread_source").and_then(Value::as_str) {
+        Some("user" | "conveyor") => None,
+        Some(other) => Some(other.to_owned()),
+        None => subagent.then(|| "subagent".to_owned()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use conveyor_agents::codex::{Client, Codex, is_listening};
+use conveyor_agents::codex::{Client, Codex, Version, is_listening};
 use conveyor_agents::shell;
 use conveyor_agents::tmux::{Tmux, TmuxError};
 use conveyor_model::records::Object;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::legacy::{Config, tmux_session_of, worker_directories};
-use crate::spawn::Installation;
+use crate::spawn::{self, Installation};
 use crate::{Error, Result};
 
 /// How long a program may take to tell its version, a server to let us in.
@@ -77,15 +77,17 @@ pub fn machine(request: &Request<'_>) -> Result<Machine> {
     if request.tmux_program.is_some() {
         checks.push(version("tmux_version", request.tmux.version().map_err(|error| error.to_string())));
     }
+    let mut installed = None;
     if let Some(program) = &installation.program {
         let said = Codex::new(program, &installation.home).version(LIMIT);
-        checks.push(version("codex_version", said.map_err(|error| error.to_string())));
+        installed = said.as_deref().ok().and_then(Version::parse);
+        checks.push(codex_version(said.map_err(|error| error.to_string()), installed));
     }
     checks.push(exists("target_cwd_exists", request.cwd));
     checks.push(exists("state_root_exists", request.state_root));
     let (sqlite, is_new_enough) = bundled_sqlite();
     checks.push(check("sqlite_version", is_new_enough, &[("value", json!(sqlite))]));
-    checks.push(app_server(&installation.home));
+    checks.push(app_server(&installation.home, installed));
     checks.push(agent_shell(request));
     let warnings = checks.iter().filter_map(|check| Some(check.findings.get("advice")?.as_str()?.to_owned()));
     Ok(Machine {
@@ -118,11 +120,45 @@ fn version(name: &'static str, said: Result<String, String>) -> Check {
     }
 }
 
-/// Whether Codex's shared server lets us in. Without it everything works that worked without it.
-fn app_server(home: &Path) -> Check {
+/// The version of the program, and what is known about it.
+fn codex_version(said: Result<String, String>, installed: Option<Version>) -> Check {
+    let mut check = version("codex_version", said);
+    let (oldest, newest) = Version::tested();
+    check.findings.insert("tested".into(), json!(format!("{oldest} to {newest}")));
+    match installed {
+        Some(installed) if !installed.is_accepted() => {
+            let advice = format!(
+                "Codex {installed} is older than {}: it is started without its shared server, and nothing is typed \
+                 there without --force; update it with `npm install -g @openai/codex`",
+                Version::FIRST_ACCEPTED
+            );
+            check.findings.insert("advice".into(), json!(advice));
+        }
+        Some(installed) if installed.is_untested() => {
+            let note =
+                "untested: newer than every tested version; typed into only while its server proves it idle";
+            check.findings.insert("note".into(), json!(note));
+        }
+        _ => {}
+    }
+    check
+}
+
+/// Whether Codex's shared server lets us in. Without it everything works that worked without it. It
+/// is a copy of the program that first started it, and may be another version by now.
+fn app_server(home: &Path, installed: Option<Version>) -> Check {
     let name = "codex_app_server";
     match Client::connect(home, LIMIT) {
-        Ok(_) => check(name, true, &[("codex_home", json!(home))]),
+        Ok(client) => {
+            let server = client.server_version().and_then(Version::parse);
+            let value = server.map(|server| server.to_string());
+            let mut check = check(name, true, &[("codex_home", json!(home)), ("value", json!(value))]);
+            let versions = server.zip(installed);
+            if let Some(advice) = versions.and_then(|(server, installed)| spawn::drifted(server, installed)) {
+                check.findings.insert("advice".into(), json!(advice));
+            }
+            check
+        }
         Err(error) if is_listening(home) => {
             let advice = format!(
                 "Codex's server in {home:?} does not answer ({error}): see `codex app-server daemon version`"

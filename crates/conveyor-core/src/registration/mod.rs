@@ -5,7 +5,7 @@ mod identify;
 use std::path::Path;
 
 use conveyor_agents::processes::{self, DiscoveryError};
-use conveyor_agents::rollout;
+use conveyor_agents::rollout::{self, RolloutError};
 use conveyor_model::records::Session;
 use conveyor_model::text::is_blank;
 use conveyor_model::{Adapter, Role};
@@ -32,9 +32,12 @@ impl Rollout {
     /// Reads the rollout that a user named: `given` is stored, `resolved` is read.
     ///
     /// # Errors
-    /// A file that cannot be read or is no rollout.
+    /// A file that cannot be read, is no rollout, or is one of Codex's own helpers.
     pub fn given(given: &str, resolved: &Path) -> Result<Self> {
         let meta = rollout::session_meta(resolved)?;
+        if let Some(kind) = meta.helper {
+            return Err(RolloutError::Helper { path: resolved.to_owned(), kind }.into());
+        }
         Ok(Self { path: given.to_owned(), session_id: meta.id, cwd: meta.cwd.unwrap_or_default() })
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::agent::{Agent, Sources};
 use super::journal::{self, Entry};
 use super::pane::Pane;
-use super::session::{Assessed, Live, assess, outcome_of};
+use super::session::{Assessed, Live, assess_patiently, outcome_of};
 use super::typist::{Care, Keep, Typed, Typist, check_text};
 use super::verdict::Refusal;
 use super::{Delivery, Guard, NotReady, Sent};
@@ -239,7 +239,7 @@ pub(super) fn send_to(cx: &mut Cx, request: &Request<'_>, live: &mut Live) -> Re
 /// Types under the guard. Gives whether Enter was pressed.
 fn guarded(cx: &mut Cx, request: &Request<'_>, live: &mut Live, sent: &mut Sent) -> Result<bool> {
     let Guard { force, .. } = request.guard;
-    let Assessed { facts, evidence, refusal } = live.assess(request.text)?;
+    let Assessed { facts, evidence, refusal } = live.assess_patiently(request.text)?;
     let state = evidence.activity.state;
     cx.db.write(|tx| live.record_state(tx, &evidence.activity))?;
     let in_the_way = live.clear_the_way(cx, &evidence.composer, force)?;
@@ -369,7 +369,7 @@ fn type_to_worker(pane: &Pane, agent: &mut Agent, request: &Request<'_>) -> Resu
         typist.type_blindly()?;
         return Ok(None);
     }
-    let Assessed { evidence, refusal, .. } = assess(pane, agent, request.text)?;
+    let Assessed { evidence, refusal, .. } = assess_patiently(pane, agent, request.text)?;
     let care = match refusal {
         None => Care::Guarded,
         Some(_) if request.guard.force => Care::Forced,

@@ -2,6 +2,7 @@
 //! of what came of it.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use conveyor_agents::screen::Composer;
 use conveyor_agents::tmux::PaneFacts;
@@ -75,6 +76,11 @@ impl Live {
     /// What stands where messages are typed, as far as one look tells.
     pub(crate) fn composer(&self) -> Composer {
         self.pane.look().map_or(Composer::Unknown, |look| super::pane::composer(&look))
+    }
+
+    /// The same for somebody who waits for the answer: a screen that is being drawn is looked at again.
+    pub(crate) fn assess_patiently(&mut self, text: &str) -> Result<Assessed> {
+        assess_patiently(&self.pane, &mut self.agent, text)
     }
 
     /// Looks at everything that a verdict needs.
@@ -176,6 +182,21 @@ pub(crate) fn assess(pane: &Pane, agent: &mut Agent, text: &str) -> Result<Asses
     let (facts, evidence) = pane.examine(agent.look_patiently())?;
     let refusal = verdict::judge(&evidence).or_else(|| check_lines(text, &facts));
     Ok(Assessed { facts, evidence, refusal })
+}
+
+/// How long a screen may take to be drawn: after a turn has ended, and longest after a compaction.
+const DRAWN: Duration = Duration::from_secs(2);
+
+/// As [`assess`], again while an idle agent's composer is all that is not certain yet.
+pub(crate) fn assess_patiently(pane: &Pane, agent: &mut Agent, text: &str) -> Result<Assessed> {
+    let deadline = Instant::now() + DRAWN;
+    loop {
+        let assessed = assess(pane, agent, text)?;
+        if Instant::now() >= deadline || !verdict::may_settle(&assessed.evidence) {
+            return Ok(assessed);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 fn in_the_way(earlier: &InFlight) -> Refusal {

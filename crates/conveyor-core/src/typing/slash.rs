@@ -299,7 +299,7 @@ struct Typing {
 
 /// Types a command under the guard.
 fn type_command(cx: &mut Cx, live: &mut Live, text: &'static str, guard: Guard) -> Result<Typing> {
-    let Assessed { facts, evidence, refusal } = live.assess(text)?;
+    let Assessed { facts, evidence, refusal } = live.assess_patiently(text)?;
     let state = evidence.activity.state;
     cx.db.write(|tx| live.record_state(tx, &evidence.activity))?;
     let in_the_way = live.clear_the_way(cx, &evidence.composer, guard.force)?;

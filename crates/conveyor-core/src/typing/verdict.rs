@@ -147,6 +147,14 @@ pub fn judge_again(evidence: &Evidence) -> Option<Refusal> {
         .or_else(|| (evidence.composer == Composer::Dialog).then(|| dialog_is_open(evidence.dialog)))
 }
 
+/// Whether only the screen is in the way, and may be drawn just now: the agent is idle and has the
+/// keys, and what stands in the place of its composer is not recognised yet.
+#[must_use]
+pub fn may_settle(evidence: &Evidence) -> bool {
+    let others = RULES.iter().filter_map(|rule| rule(evidence)).all(|refusal| refusal.rule == 5);
+    others && evidence.composer == Composer::Unknown && evidence.dialog.is_none()
+}
+
 fn refusal(rule: u8, verdict: Grade, reason: &'static str, detail: impl Into<String>) -> Option<Refusal> {
     Some(Refusal { detail: detail.into(), reason, rule, verdict })
 }

@@ -66,6 +66,20 @@ fn every_missing_proof_is_a_refusal() {
 }
 
 #[test]
+fn only_a_screen_that_is_not_certain_yet_may_settle() {
+    let unknown = || Evidence { composer: Composer::Unknown, ..proven() };
+    assert!(may_settle(&unknown()));
+    assert!(!may_settle(&proven()));
+    assert!(!may_settle(&Evidence { version: None, ..unknown() }));
+    assert!(!may_settle(&Evidence { dialog: Some(Pattern::TrustPrompt), ..unknown() }));
+    let busy = activity_of(AgentState::Busy, Confidence::Proven);
+    assert!(!may_settle(&Evidence { activity: busy, ..unknown() }));
+    for composer in [Composer::Dialog, Composer::Draft { text: "x".into() }] {
+        assert!(!may_settle(&Evidence { composer, ..proven() }));
+    }
+}
+
+#[test]
 fn only_known_versions_are_typed_into() {
     let of = |version: &str, confidence| Evidence {
         version: Version::parse(version),

@@ -49,6 +49,16 @@ fn an_update_that_is_offered_stops_no_start(mixture: Mixture) {
             assert!(warnings.contains(release.version()), "{warnings}");
         }
     }
+    let doctor = stage.run(&["doctor"]);
+    let doctor: serde_json::Value = serde_json::from_str(&doctor.stdout).unwrap();
+    let check = |name: &str| {
+        let checks = doctor["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["name"] == name).unwrap().clone()
+    };
+    assert_eq!(check("codex_app_server")["value"], mixture.server.version());
+    assert_eq!(check("codex_version")["value"], format!("codex-cli {}", mixture.terminal.version()));
+    assert!(check("codex_version")["tested"].is_string());
+    assert_eq!(check("codex_app_server").get("advice").is_some(), drifted, "{doctor}");
     assert_eq!(stage.json(&["session-nudge", "w", "hello"])["delivery"]["stage"], "seen");
     stage.until("w", State::Idle);
     let old =

@@ -51,6 +51,42 @@ fn a_session_in_the_app_and_one_in_tmux() {
 }
 
 #[test]
+fn a_helper_of_a_session_is_none() {
+    on_both_engines(|world| {
+        let of = |more: &str| {
+            format!(
+                r#"{{"timestamp":"2026-01-01T10:00:00.000Z","type":"session_meta","payload":{{"id":"x","cwd":"/srv"{more}}}}}"#
+            ) + "\n"
+        };
+        for (number, more) in [
+            r#","thread_source":"subagent""#,
+            r#","thread_source":"title","source":"vscode""#,
+            r#","source":{"subagent":{"thread_spawn":{"parent_thread_id":"p"}}}"#,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let path = rollout(world, &format!("helper-{number}.jsonl"), &of(more));
+            let path = path.to_str().unwrap();
+            for command in ["register-worker", "register-manager"] {
+                let words = [command, "--name", "x", "--pid", "1", "--codex-session", path];
+                let refused = world.refused_with(2, &world.environment(), &words);
+                assert!(refused.contains("helper of a session"), "{refused}");
+            }
+        }
+        for (number, more) in ["", r#","thread_source":"user","source":"vscode""#, r#","source":"exec""#]
+            .into_iter()
+            .enumerate()
+        {
+            let name = format!("own-{number}");
+            let path = rollout(world, &format!("{name}.jsonl"), &of(more));
+            let words = ["register-worker", "--name", &name, "--pid", "1", "--codex-session"];
+            assert_eq!(world.run(&[&words[..], &[path.to_str().unwrap()]].concat()).code, 0, "{more}");
+        }
+    });
+}
+
+#[test]
 fn registering_again_keeps_who_it_is_and_forgets_what_was_read() {
     on_both_engines(|world| {
         let first = rollout(world, "a.jsonl", &(meta("codex-a") + &meta("codex-a")));
