@@ -578,6 +578,10 @@ fn store_hint(error: &StoreError) -> Option<String> {
         StoreError::Newer { .. } => "update conveyor",
         StoreError::Busy { .. } => "try again; if it stays, find the process that holds the database open",
         StoreError::Unreachable { .. } => "check that the server runs and that the URL is right",
+        StoreError::NoSpace { .. } => "make room, then try again",
+        StoreError::ReadOnly { .. } => {
+            "try again; if it stays, give the URL of the server that takes changes"
+        }
         StoreError::Sql(text) if text.contains("no such table") || text.contains("no such column") => {
             "a part of the ledger is missing: `conveyor db-doctor` says which"
         }

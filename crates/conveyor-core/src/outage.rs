@@ -1,4 +1,5 @@
-//! Surviving a ledger that is away for a while: a server that restarts, a file that is busy.
+//! Surviving a ledger that is away for a while: a server that restarts, a file that is busy, a disk
+//! that is full.
 
 use std::time::{Duration, Instant};
 
@@ -14,17 +15,22 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(crate) struct Outage {
     pause: Duration,
     told: bool,
+    /// Where only writing failed: how much had been written by then.
+    written_until: Option<u64>,
 }
 
 impl Outage {
     /// No outage.
     pub(crate) fn none() -> Self {
-        Self { pause: FIRST_PAUSE, told: false }
+        Self { pause: FIRST_PAUSE, told: false, written_until: None }
     }
 
-    /// The ledger answers again; the next failure is another outage.
-    pub(crate) fn over(&mut self) {
-        *self = Self::none();
+    /// The ledger answers again; the next failure is another outage. What only writers notice is over
+    /// once something was written.
+    pub(crate) fn over(&mut self, db: &Db) {
+        if self.written_until.is_none_or(|until| db.written() > until) {
+            *self = Self::none();
+        }
     }
 
     /// Waits until the ledger can be connected to again, after it failed with `error`. One line is
@@ -43,8 +49,9 @@ impl Outage {
             if !error.is_transient() || give_up() {
                 return Err(error);
             }
+            self.written_until = error.only_stops_writers().then(|| db.written());
             if !std::mem::replace(&mut self.told, true) {
-                warn(&format!("{error}: waiting for it to come back"));
+                warn(&format!("{error}: waiting for it to {}", cure(&error)));
             }
             let end = Instant::now() + self.pause;
             while Instant::now() < end && !give_up() {
@@ -57,4 +64,9 @@ impl Outage {
             }
         }
     }
+}
+
+/// What is waited for.
+fn cure(error: &StoreError) -> &'static str {
+    if error.only_stops_writers() { "pass" } else { "come back" }
 }

@@ -44,6 +44,7 @@ pub struct Db {
     location: Location,
     options: OpenOptions,
     access: Access,
+    written: u64,
 }
 
 pub(crate) enum Connection {
@@ -61,7 +62,7 @@ impl Db {
     /// Everything of [`StoreError`] that opening, identity, version or upgrade can cause.
     pub fn open(location: &Location, access: Access, options: OpenOptions) -> Result<Self, StoreError> {
         let connection = connect(location, access, &options)?;
-        Ok(Self { connection, location: location.clone(), options, access })
+        Ok(Self { connection, location: location.clone(), options, access, written: 0 })
     }
 
     /// Replaces a broken connection, or one whose file was replaced.
@@ -71,9 +72,7 @@ impl Db {
     /// in place then.
     pub fn reconnect(&mut self) -> Result<(), StoreError> {
         if let Location::File(path) = &self.location {
-            let failed =
-                |error: std::io::Error| StoreError::Open { path: path.clone(), reason: error.to_string() };
-            std::fs::metadata(path).map_err(failed)?;
+            std::fs::metadata(path).map_err(|error| StoreError::from_system(&error, path))?;
         }
         self.connection = connect(&self.location, self.access, &self.options)?;
         Ok(())
@@ -100,6 +99,12 @@ impl Db {
     #[must_use]
     pub fn location(&self) -> &Location {
         &self.location
+    }
+
+    /// How many transactions that changed something this value has committed.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
     }
 
     /// The clock the connection was opened with.
@@ -139,10 +144,13 @@ impl Db {
                 telemetry::write_held(&mut tx)?;
                 Ok(value)
             });
-            let (signal, conflict) = (tx.signal, tx.conflict);
+            let (signal, conflict, changed) = (tx.signal, tx.conflict, tx.changed);
             match outcome {
                 Ok(value) => match self.commit(signal) {
-                    Ok(()) => return Ok(value),
+                    Ok(()) => {
+                        self.written += u64::from(changed);
+                        return Ok(value);
+                    }
                     Err(StoreError::Conflict(_)) if Instant::now() < deadline => {}
                     Err(error) => return Err(error.into()),
                 },
@@ -219,13 +227,22 @@ pub struct Tx<'c> {
     now: Option<Timestamp>,
     signal: bool,
     conflict: bool,
+    changed: bool,
     /// Telemetry that is written before the commit.
     pub(crate) held: Held,
 }
 
 impl<'c> Tx<'c> {
     fn new(connection: &'c mut Connection, options: &'c OpenOptions) -> Self {
-        Self { connection, options, now: None, signal: false, conflict: false, held: Held::default() }
+        Self {
+            connection,
+            options,
+            now: None,
+            signal: false,
+            conflict: false,
+            changed: false,
+            held: Held::default(),
+        }
     }
 
     /// Which engine this is.
@@ -284,7 +301,7 @@ impl<'c> Tx<'c> {
             Connection::Sqlite(connection) => connection.execute(&render(sql, Engine::Sqlite), params),
             Connection::Postgres(connection) => connection.execute(&render(sql, Engine::Postgres), params),
         };
-        self.note(outcome)
+        self.note_change(outcome)
     }
 
     /// Inserts many rows into `target`, a table with its list of `N` columns; gives how many. The
@@ -304,7 +321,7 @@ impl<'c> Tx<'c> {
             }
             Connection::Postgres(connection) => insert_in_chunks(connection, target, rows.into_iter()),
         };
-        self.note(outcome)
+        self.note_change(outcome)
     }
 
     /// Runs a query and hands each row to `each`, in order, without keeping them.
@@ -402,6 +419,11 @@ impl<'c> Tx<'c> {
             Connection::Sqlite(connection) => connection.execute_batch(sql),
             Connection::Postgres(connection) => connection.execute_batch(sql),
         };
+        self.note(outcome)
+    }
+
+    fn note_change(&mut self, outcome: Result<u64, StoreError>) -> Result<u64, StoreError> {
+        self.changed |= outcome.as_ref().is_ok_and(|&rows| rows > 0);
         self.note(outcome)
     }
 

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::space;
+
 /// A failure of the ledger's storage. The text says what was wrong; what to do is added by the
 /// program from the variant.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +62,22 @@ pub enum StoreError {
         /// The client library's reason.
         reason: String,
     },
+    /// There is no room for what was to be written: a full disk, or a quota that is used up.
+    #[error("no space left for the database at {location}: {reason}")]
+    NoSpace {
+        /// File or URL (without password).
+        location: String,
+        /// What the engine or the operating system said.
+        reason: String,
+    },
+    /// The server takes no changes at present.
+    #[error("the database server at {location} takes no changes: {reason}")]
+    ReadOnly {
+        /// URL without password.
+        location: String,
+        /// What the server said.
+        reason: String,
+    },
     /// A URL that names no usable server.
     #[error("invalid database URL: {reason}")]
     Url {
@@ -97,10 +115,26 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether waiting and trying again may cure this (server restart, busy file).
+    /// Whether waiting and trying again may cure this (server restart, busy file, full disk).
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Busy { .. } | Self::Unreachable { .. } | Self::Conflict(_))
+            || self.only_stops_writers()
+    }
+
+    /// Whether readers do not notice it: that it is over shows only once something was written.
+    #[must_use]
+    pub fn only_stops_writers(&self) -> bool {
+        matches!(self, Self::NoSpace { .. } | Self::ReadOnly { .. })
+    }
+
+    /// What the operating system said of the database file or its directory.
+    pub(crate) fn from_system(error: &std::io::Error, path: &Path) -> Self {
+        let reason = error.to_string();
+        if space::is_lack_of_it(error) {
+            return Self::NoSpace { location: path.display().to_string(), reason };
+        }
+        Self::Open { path: path.to_owned(), reason }
     }
 
     /// Whether a unique index refused a row.
@@ -126,10 +160,16 @@ impl StoreError {
             ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt => {
                 Self::Damaged { path: path.to_owned(), reason }
             }
+            ErrorCode::DiskFull => Self::NoSpace { location: path.display().to_string(), reason },
+            // SQLite tells of a full disk only where it writes pages, of a used-up quota nowhere.
+            ErrorCode::CannotOpen | ErrorCode::SystemIoFailure
+                if space::may_be_lacking(code.extended_code) && space::is_lacking_beside(path) =>
+            {
+                Self::NoSpace { location: path.display().to_string(), reason }
+            }
             ErrorCode::CannotOpen
             | ErrorCode::PermissionDenied
             | ErrorCode::ReadOnly
-            | ErrorCode::DiskFull
             | ErrorCode::SystemIoFailure => Self::Open { path: path.to_owned(), reason },
             ErrorCode::ConstraintViolation
                 if matches!(
@@ -166,6 +206,17 @@ impl StoreError {
                     "the server gave up a transaction in which this program was silent for too long".into();
                 Self::Unreachable { location: location.to_owned(), reason }
             }
+            &SqlState::DISK_FULL => {
+                Self::NoSpace { location: location.to_owned(), reason: db.message().to_owned() }
+            }
+            &SqlState::READ_ONLY_SQL_TRANSACTION => {
+                Self::ReadOnly { location: location.to_owned(), reason: db.message().to_owned() }
+            }
+            &SqlState::PROTOCOL_VIOLATION if is_for_good(db.message()) => {
+                let reason =
+                    format!("the pooler at {location} refuses: {}{}", db.message(), advice(db.message()));
+                Self::Url { reason }
+            }
             code if code.code().starts_with("57P")
                 || code.code().starts_with("08")
                 || code.code().starts_with("53") =>
@@ -178,4 +229,22 @@ impl StoreError {
             _ => Self::Sql(db.message().to_owned()),
         }
     }
+}
+
+/// Poolers give most of what they have to say the code of a protocol violation; this of it does not
+/// pass by itself.
+fn is_for_good(message: &str) -> bool {
+    const FOR_GOOD: [&str; 6] = [
+        "statement pooling",
+        "unsupported startup parameter",
+        "no such database",
+        "no such user",
+        "authentication failed",
+        "config error",
+    ];
+    FOR_GOOD.iter().any(|words| message.contains(words))
+}
+
+fn advice(message: &str) -> &'static str {
+    if message.contains("statement pooling") { " (set pool_mode to session or transaction)" } else { "" }
 }

@@ -35,6 +35,7 @@ pub mod mutations;
 pub mod notifications;
 pub mod observations;
 pub mod parked;
+mod pooled;
 mod postgres;
 pub mod rollout_marks;
 pub mod runs;
@@ -42,6 +43,8 @@ mod schema;
 mod search;
 pub mod session_states;
 pub mod sessions;
+mod settings;
+mod space;
 mod sqlite;
 pub mod supervision;
 pub mod tasks;
@@ -57,7 +60,7 @@ pub use changes::{Changes, Wake, Waker};
 pub use db::{Access, Db, OpenOptions, Tx};
 pub use dialect::Engine;
 pub use error::StoreError;
-pub use location::{Location, ServerUrl, SslMode};
+pub use location::{Location, ServerDefaults, ServerUrl, SslMode};
 pub use value::{Param, Row};
 
 /// How long a statement waits for a lock before it fails.

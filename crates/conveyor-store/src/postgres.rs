@@ -5,10 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use conveyor_model::Clock;
+use postgres::config::SslMode as Mode;
 use postgres::fallible_iterator::FallibleIterator;
 
 use crate::db::{Access, OpenOptions};
-use crate::location::{ServerUrl, SslMode};
+use crate::location::{ServerUrl, SslMode, Tls};
+use crate::pooled::{self, Pooled};
 use crate::value::{Param, Row, RowSource};
 use crate::{BUSY_TIMEOUT, StoreError, schema};
 
@@ -21,6 +23,8 @@ pub(crate) struct PgConnection {
     statements: HashMap<String, postgres::Statement>,
     location: String,
     channel: String,
+    /// Set where a pooler stands between the server and us.
+    pooled: Option<Pooled>,
 }
 
 impl PgConnection {
@@ -31,13 +35,6 @@ impl PgConnection {
         options: &OpenOptions,
     ) -> Result<Self, StoreError> {
         let mut config = url.config.clone();
-        // One schema, one time zone, and the same patience with locks as on SQLite.
-        let kept = config.get_options().unwrap_or("").to_owned();
-        config.options(&format!(
-            "{kept} -c search_path={} -c timezone=UTC -c lock_timeout={}",
-            escape_option(&quote_identifier(&url.schema)),
-            BUSY_TIMEOUT.as_millis(),
-        ));
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(BUSY_TIMEOUT);
         }
@@ -45,27 +42,30 @@ impl PgConnection {
             config.application_name("conveyor");
         }
         if config.get_password().is_none()
-            && let Some(password) = find_password(&config, options)
+            && let Some(password) = find_password(&config, url, options)
         {
             config.password(password);
         }
-        let mut client = log_in(&mut config, url.ssl, &location)?;
+        let dial = dialler(&config, &url.tls)?;
+        let (mut client, pooled) = pooled::log_in(&config, (&url.options, &url.schema), &dial, &location)?;
         if access != Access::Look {
             schema::postgres::prepare(&mut client, &url.schema, &location, options.clock.as_ref())?;
         }
         let channel = format!("conveyor_{}", url.schema);
-        Ok(Self { client, statements: HashMap::new(), location, channel })
+        Ok(Self { client, statements: HashMap::new(), location, channel, pooled })
     }
 
     pub(crate) fn begin(&mut self, writing: bool, clock: &dyn Clock) -> Result<(), StoreError> {
-        if writing {
-            // One round trip. A program that is frozen in the middle must not keep its locks.
-            self.execute_batch(&format!(
-                "begin; set local idle_in_transaction_session_timeout = {FROZEN_MS}"
-            ))?;
-        } else {
-            self.execute_batch("begin isolation level repeatable read read only")?;
+        // One round trip.
+        let mut sql = match writing {
+            // A program that is frozen in the middle must not keep its locks.
+            true => format!("begin; set local idle_in_transaction_session_timeout = {FROZEN_MS}"),
+            false => "begin isolation level repeatable read read only".to_owned(),
+        };
+        if let Some(pooled) = &self.pooled {
+            sql = format!("{sql}; {}", pooled.settings());
         }
+        self.execute_batch(&sql)?;
         if clock.is_manual() {
             self.execute_batch(&format!("set local conveyor.now_ms = '{}'", clock.now().as_millis()))?;
         }
@@ -76,12 +76,22 @@ impl PgConnection {
         if signal {
             self.execute("select pg_notify($1, '')", &[Param::from(self.channel.clone())])?;
         }
+        self.forget_statements();
         self.execute_batch("commit")
     }
 
     pub(crate) fn rollback(&mut self) {
+        self.forget_statements();
         // A broken connection has rolled back by itself.
         let _ = self.client.batch_execute("rollback");
+    }
+
+    /// Behind a pooler the next transaction may be on another server process: what was prepared on
+    /// this one is taken away while it is still ours.
+    fn forget_statements(&mut self) {
+        if self.pooled.is_some() {
+            self.statements.clear();
+        }
     }
 
     pub(crate) fn execute_batch(&mut self, sql: &str) -> Result<(), StoreError> {
@@ -118,6 +128,9 @@ impl PgConnection {
 
     /// Begins to receive the wake-ups of other connections.
     pub(crate) fn listen(&mut self) -> Result<(), StoreError> {
+        if let Some(pooled) = &mut self.pooled {
+            return pooled.has_changed(&mut self.client, &self.location).map(drop);
+        }
         let channel = quote_identifier(&self.channel);
         self.execute_batch(&format!("listen {channel}"))
     }
@@ -127,6 +140,10 @@ impl PgConnection {
         if self.client.is_closed() {
             let reason = "the connection was closed by the server".into();
             return Err(StoreError::Unreachable { location: self.location.clone(), reason });
+        }
+        if let Some(pooled) = &mut self.pooled {
+            std::thread::sleep(timeout);
+            return pooled.has_changed(&mut self.client, &self.location);
         }
         let mut notifications = self.client.notifications();
         let mut arrivals = notifications.timeout_iter(timeout);
@@ -158,57 +175,46 @@ pub(crate) fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Spaces and backslashes inside one `-c` option are escaped for the server's option parser.
-fn escape_option(value: &str) -> String {
-    value.replace('\\', "\\\\").replace(' ', "\\ ")
+/// Makes connections as the URL wants them protected.
+pub(crate) type Dial = dyn Fn(&postgres::Config) -> Result<postgres::Client, postgres::Error>;
+
+fn dialler(config: &postgres::Config, tls: &Tls) -> Result<Box<Dial>, StoreError> {
+    let only_sockets = config.get_hostaddrs().is_empty()
+        && config.get_hosts().iter().all(|host| matches!(host, postgres::config::Host::Unix(_)));
+    if only_sockets || tls.mode == SslMode::Disable {
+        return Ok(Box::new(|config| with_mode(config, Mode::Disable).connect(postgres::NoTls)));
+    }
+    dialler_with_tls(tls)
 }
 
-fn log_in(
-    config: &mut postgres::Config,
-    ssl: SslMode,
-    location: &str,
-) -> Result<postgres::Client, StoreError> {
-    let wrap = |error: postgres::Error| StoreError::from_postgres(&error, location);
-    let only_sockets = config.get_hosts().iter().all(|host| matches!(host, postgres::config::Host::Unix(_)));
-    if only_sockets || ssl == SslMode::Disable {
-        config.ssl_mode(postgres::config::SslMode::Disable);
-        return config.connect(postgres::NoTls).map_err(wrap);
-    }
-    connect_with_tls(config, ssl, location)
+fn with_mode(config: &postgres::Config, mode: Mode) -> postgres::Config {
+    let mut config = config.clone();
+    config.ssl_mode(mode);
+    config
 }
 
 #[cfg(feature = "tls")]
-fn connect_with_tls(
-    config: &mut postgres::Config,
-    ssl: SslMode,
-    location: &str,
-) -> Result<postgres::Client, StoreError> {
-    use postgres::config::SslMode as Mode;
-    config.ssl_mode(if ssl == SslMode::Prefer { Mode::Prefer } else { Mode::Require });
-    let tls = crate::tls::connector(ssl)?;
-    config.connect(tls).map_err(|e| StoreError::from_postgres(&e, location))
+fn dialler_with_tls(tls: &Tls) -> Result<Box<Dial>, StoreError> {
+    let mode = if tls.mode == SslMode::Prefer { Mode::Prefer } else { Mode::Require };
+    let connector = crate::tls::connector(tls)?;
+    Ok(Box::new(move |config| with_mode(config, mode).connect(connector.clone())))
 }
 
 #[cfg(not(feature = "tls"))]
-fn connect_with_tls(
-    config: &mut postgres::Config,
-    ssl: SslMode,
-    location: &str,
-) -> Result<postgres::Client, StoreError> {
-    if ssl != SslMode::Prefer {
+fn dialler_with_tls(tls: &Tls) -> Result<Box<Dial>, StoreError> {
+    if tls.mode != SslMode::Prefer || tls.roots.is_some() {
         return Err(StoreError::Url {
             reason: "this program was built without TLS; use sslmode=disable".into(),
         });
     }
-    config.ssl_mode(postgres::config::SslMode::Disable);
-    config.connect(postgres::NoTls).map_err(|e| StoreError::from_postgres(&e, location))
+    Ok(Box::new(|config| with_mode(config, Mode::Disable).connect(postgres::NoTls)))
 }
 
-fn find_password(config: &postgres::Config, options: &OpenOptions) -> Option<String> {
+fn find_password(config: &postgres::Config, url: &ServerUrl, options: &OpenOptions) -> Option<String> {
     if let Some(password) = &options.server_password {
         return Some(password.clone());
     }
-    password_from_file(options.password_file.as_deref()?, config)
+    password_from_file(url.password_file.as_deref().or(options.password_file.as_deref())?, config)
 }
 
 /// Looks a password up in a libpq password file (`host:port:database:user:password` lines, `*`

@@ -154,8 +154,7 @@ impl SqliteConnection {
 /// are likewise. Existing modes stay as they are.
 fn create_file(path: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-    let failed =
-        |error: std::io::Error| StoreError::Open { path: path.to_owned(), reason: error.to_string() };
+    let failed = |error: std::io::Error| StoreError::from_system(&error, path);
     match std::fs::metadata(path) {
         Ok(meta) if meta.is_file() => return Ok(()),
         Ok(_) => return Err(StoreError::Open { path: path.to_owned(), reason: "not a regular file".into() }),

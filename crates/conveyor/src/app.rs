@@ -1,13 +1,12 @@
 //! One run: which command, with which arguments, on which ledger.
 
 use std::ffi::OsString;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use conveyor_core::legacy::Place;
-use conveyor_core::spawn::Installation;
 use conveyor_core::{Cx, Tmux};
-use conveyor_store::{Access, Db, Location, OpenOptions};
+use conveyor_store::{Access, Db, OpenOptions};
 
 use crate::commands::{self, DbPath};
 use crate::failure::Failure;
@@ -85,9 +84,9 @@ impl App<'_> {
     /// # Errors
     /// A malformed URL, or a ledger that cannot be opened.
     pub fn open(&mut self, db: &DbPath, access: Access) -> Result<Cx, Failure> {
-        let db = Db::open(&self.location(db)?, access, self.open_options())?;
-        let tmux = self.tmux();
-        Ok(Cx { db, cwd: self.host.cwd.clone(), parent_pid: self.host.parent_pid, tmux })
+        let (location, options, tmux) = (self.location(db)?, self.open_options()?, self.tmux()?);
+        let db = Db::open(&location, access, options)?;
+        Ok(Cx { db, cwd: self.base(), parent_pid: self.host.parent_pid, tmux })
     }
 
     /// The state root with its legacy workers, and the ledger, which is opened when it is needed.
@@ -95,39 +94,30 @@ impl App<'_> {
     /// # Errors
     /// A malformed URL.
     pub fn place(&self, db: &DbPath) -> Result<Place, Failure> {
-        let ledger = (self.location(db)?, self.open_options());
-        let (cwd, parent_pid) = (self.host.cwd.clone(), self.host.parent_pid);
-        Ok(Place::new(self.state_root(), self.tmux(), ledger, cwd, parent_pid))
+        let ledger = (self.location(db)?, self.open_options()?);
+        Ok(Place::new(self.state_root()?, self.tmux()?, ledger, self.base(), self.host.parent_pid))
     }
 
-    fn open_options(&self) -> OpenOptions {
+    fn open_options(&self) -> Result<OpenOptions, Failure> {
         let environment = &self.host.environment;
-        OpenOptions {
+        environment.decodable(&["PGPASSWORD"])?;
+        Ok(OpenOptions {
             clock: Arc::clone(&self.host.clock),
             ids: Arc::clone(&self.host.ids),
             server_password: environment.server_password.clone(),
             password_file: environment.password_file.clone(),
-        }
+        })
     }
 
     /// The terminals; nothing is started before something is asked.
-    #[must_use]
-    pub fn tmux(&self) -> Tmux {
+    ///
+    /// # Errors
+    /// An environment variable that is no text.
+    pub fn tmux(&self) -> Result<Tmux, Failure> {
         let environment = &self.host.environment;
-        Tmux::new(environment.tmux.as_deref().unwrap_or("tmux".as_ref()), environment.tmux_server.clone())
-    }
-
-    /// The Codex that is meant: `given`, else what the environment says.
-    #[must_use]
-    pub fn installation(&self, given: Option<&str>) -> Installation {
-        let environment = &self.host.environment;
-        let home = match (given, &environment.codex_home) {
-            (Some(given), _) => self.absolute(given),
-            (None, Some(home)) => home.to_str().map_or_else(|| home.clone(), |home| self.absolute(home)),
-            (None, None) => self.absolute("~/.codex"),
-        };
-        let program = environment.program("codex").map(|program| self.host.cwd.join(program));
-        Installation { program, home, user_home: environment.home.clone() }
+        environment.decodable(&["TMUX", "TMUX_PANE", "TMUX_TMPDIR"])?;
+        let program = environment.tmux.as_deref().unwrap_or("tmux".as_ref());
+        Ok(Tmux::new(program, environment.tmux_server.clone()))
     }
 
     /// tmux as a shell finds it.
@@ -144,77 +134,5 @@ impl App<'_> {
     #[must_use]
     pub fn program_dir(&self) -> Option<PathBuf> {
         self.host.environment.executable.as_deref().and_then(Path::parent).map(Path::to_owned)
-    }
-
-    /// Which ledger `--path`, the environment or the state root names.
-    ///
-    /// # Errors
-    /// A malformed URL.
-    pub fn location(&self, db: &DbPath) -> Result<Location, Failure> {
-        let environment = &self.host.environment;
-        if let Some(given) = db.path.as_ref().or(environment.database_url.as_ref()) {
-            if Location::is_server_url(given) {
-                return Ok(Location::server(given)?);
-            }
-            return Ok(Location::File(self.absolute(given)));
-        }
-        Ok(Location::File(self.state_root().join("workerctl.db")))
-    }
-
-    /// The ledger that `--path` names, as generated commands name it.
-    fn named_ledger(&self, matches: &clap::ArgMatches) -> Option<String> {
-        let path = matches.try_get_one::<String>("path").ok()??.clone();
-        self.location(&DbPath { path: Some(path) }).ok().map(|location| location.to_string())
-    }
-
-    /// The directory that holds the default ledger and the files of sessions.
-    #[must_use]
-    pub fn state_root(&self) -> PathBuf {
-        self.absolute(self.host.environment.state_root.as_deref().unwrap_or(".codex-workers"))
-    }
-
-    /// The same for somebody who works in another directory.
-    #[must_use]
-    pub fn state_root_below(&self, directory: &Path) -> PathBuf {
-        let given = self.host.environment.state_root.as_deref().unwrap_or(".codex-workers");
-        if given.starts_with('~') { self.absolute(given) } else { lexically_absolute(&directory.join(given)) }
-    }
-
-    /// A path as the user means it: `~` is the home directory, relative to the current directory,
-    /// `.` and `..` resolved by name (symbolic links are not followed).
-    #[must_use]
-    pub fn absolute(&self, given: &str) -> PathBuf {
-        let home = self.host.environment.home.as_deref();
-        let expanded = match (given, given.strip_prefix("~/"), home) {
-            ("~", _, Some(home)) => home.to_owned(),
-            (_, Some(below), Some(home)) => home.join(below),
-            _ => PathBuf::from(given),
-        };
-        lexically_absolute(&self.host.cwd.join(expanded))
-    }
-}
-
-fn lexically_absolute(path: &Path) -> PathBuf {
-    let mut result = PathBuf::from("/");
-    for component in path.components() {
-        match component {
-            Component::ParentDir => {
-                result.pop();
-            }
-            Component::Normal(name) => result.push(name),
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
-    result
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_resolved_by_name() {
-        assert_eq!(lexically_absolute(Path::new("/a/./b/../c//d/")), Path::new("/a/c/d"));
-        assert_eq!(lexically_absolute(Path::new("/../x")), Path::new("/x"));
     }
 }

@@ -19,7 +19,10 @@ use crate::failure::Failure;
 pub(crate) fn relay(app: &mut App<'_>) -> Option<Result<(), Failure>> {
     let program = app.host.environment.executable.clone()?;
     let mut copy = Command::new(program);
-    copy.args(app.arguments).env(DETACHED, "1").current_dir(&app.host.cwd);
+    copy.args(app.arguments).env(DETACHED, "1");
+    if let Ok(cwd) = &app.host.cwd {
+        copy.current_dir(cwd);
+    }
     copy.stdout(Stdio::piped()).stderr(Stdio::piped());
     Some(run(app, copy))
 }

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use conveyor_core::ServerChoice;
 use conveyor_core::continuation::Engine;
 use conveyor_core::windows::Desktop;
+use conveyor_store::ServerDefaults;
+
+use crate::failure::Failure;
 
 /// What a reviewer gets to see of the environment.
 const PASSED_ON: [&str; 5] = ["LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONIOENCODING"];
@@ -29,6 +32,10 @@ pub struct Environment {
     pub server_password: Option<String>,
     /// `PGPASSFILE`: password file for PostgreSQL servers; default `~/.pgpass`.
     pub password_file: Option<PathBuf>,
+    /// The other `PG*` variables: they count for what a server's URL leaves open.
+    pub server_defaults: ServerDefaults,
+    /// The variables whose values are no UTF-8: whoever needs one must not take it for unset.
+    pub undecodable: Vec<&'static str>,
     /// `CONVEYOR_TYPING_GUARD`: the default of `--typing-guard`.
     pub typing_guard: Option<String>,
     /// `CONVEYOR_NATIVE`: whether agents' servers are asked, `on` or `off`.
@@ -66,19 +73,36 @@ impl Environment {
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn of_process() -> Self {
-        let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let mut undecodable = Vec::new();
+        let mut path = |name: &'static str| {
+            let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+            if value.to_str().is_none() {
+                undecodable.push(name);
+            }
+            Some(PathBuf::from(value))
+        };
         let home = path("HOME");
+        let (codex_home, tmux_directory) = (path("CODEX_HOME"), path("TMUX_TMPDIR"));
+        let password_file = path("PGPASSFILE").or_else(|| Some(home.as_ref()?.join(".pgpass")));
+        let shell = path("SHELL");
+        // What is no text is known from its name in the list.
+        let mut text = |name: &'static str| path(name)?.into_os_string().into_string().ok();
+        let server_defaults =
+            ServerDefaults::names().fold(ServerDefaults::default(), |known, name| match text(name) {
+                Some(value) => known.with(name, value),
+                None => known,
+            });
         Self {
             state_root: text("WORKERCTL_STATE_ROOT"),
             database_url: text("CONVEYOR_DATABASE_URL"),
             program: text("CONVEYOR_CLI_PROG"),
             server_password: text("PGPASSWORD"),
-            password_file: path("PGPASSFILE").or_else(|| Some(home.as_ref()?.join(".pgpass"))),
+            password_file,
+            server_defaults,
             home,
             typing_guard: text("CONVEYOR_TYPING_GUARD"),
             native: text("CONVEYOR_NATIVE"),
-            codex_home: path("CODEX_HOME"),
+            codex_home,
             codex_thread_id: text("CODEX_THREAD_ID"),
             detached: text(DETACHED).is_some(),
             search_path: std::env::var_os("PATH"),
@@ -89,16 +113,31 @@ impl Environment {
             launcher: None,
             sandboxes: None,
             tmux: None,
-            tmux_server: tmux_server(text("TMUX").as_deref(), path("TMUX_TMPDIR")),
+            tmux_server: tmux_server(text("TMUX").as_deref(), tmux_directory),
             tmux_pane: text("TMUX_PANE"),
-            shell: path("SHELL"),
+            shell,
             executable: std::env::current_exe().ok(),
             desktop: Desktop::default(),
+            undecodable,
         }
     }
 }
 
 impl Environment {
+    /// Refuses to go on where one of these variables is set to what is no text: passing over it would
+    /// put something else in its place.
+    ///
+    /// # Errors
+    /// The variable, by name.
+    pub(crate) fn decodable(&self, names: &[&str]) -> Result<(), Failure> {
+        match self.undecodable.iter().find(|name| names.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(Failure::usage(format!(
+                "the environment variable {name} is no valid UTF-8: set it to a text, or unset it"
+            ))),
+        }
+    }
+
     /// The program of this name that a shell would run.
     #[must_use]
     pub fn program(&self, name: &str) -> Option<PathBuf> {

@@ -13,8 +13,8 @@ use crate::Environment;
 pub struct Host {
     /// The environment variables that matter.
     pub environment: Environment,
-    /// The current directory.
-    pub cwd: PathBuf,
+    /// The current directory, or why there is none.
+    pub cwd: Result<PathBuf, String>,
     /// The process that started this one.
     pub parent_pid: i64,
     /// Where "now" comes from.
@@ -45,7 +45,7 @@ impl Host {
         let colour = terminal && anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
         Self {
             environment: Environment::of_process(),
-            cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            cwd: std::env::current_dir().map_err(|error| error.to_string()),
             parent_pid: std::os::unix::process::parent_id().into(),
             clock: Arc::new(SystemClock),
             ids: Arc::new(RandomIds),

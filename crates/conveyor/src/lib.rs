@@ -11,6 +11,7 @@ mod help;
 mod host;
 mod input;
 mod out;
+mod surroundings;
 mod values;
 
 use conveyor_core::sandbox;

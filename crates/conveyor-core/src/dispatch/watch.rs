@@ -309,7 +309,7 @@ fn survive(
 ) -> Result<bool> {
     let mut error = match outcome {
         Ok(()) => {
-            outage.over();
+            outage.over(&cx.db);
             return Ok(true);
         }
         Err(Error::Store(error)) if error.is_transient() => error,

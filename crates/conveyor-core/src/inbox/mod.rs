@@ -171,7 +171,7 @@ impl<'r> Visit<'r> {
             if let Some(found) = self.look(cx, &session.id, last)? {
                 return Ok(self.reply(found, session, task));
             }
-            outage.over();
+            outage.over(&cx.db);
             let until = self.deadline.min(Instant::now() + self.interval);
             if let Some(changes) = &mut self.changes {
                 cx.db.wait_for_change(changes, until, &mut || false)?;

@@ -373,7 +373,7 @@ impl Victim {
         };
         let mut host = Host {
             environment,
-            cwd: self.place.path().join("project"),
+            cwd: Ok(self.place.path().join("project")),
             parent_pid: 1,
             clock: Arc::new(SystemClock),
             ids: Arc::new(RandomIds),

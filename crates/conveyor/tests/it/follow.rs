@@ -11,7 +11,7 @@ use crate::rollouts::{append, expected, message, meta, register, stored};
 
 fn context(world: &World) -> Cx {
     let ledger = world.ledger();
-    let location = match Location::is_server_url(&ledger) {
+    let location = match ledger.starts_with("postgres://") {
         true => Location::server(&ledger).unwrap(),
         false => Location::File(PathBuf::from(ledger)),
     };

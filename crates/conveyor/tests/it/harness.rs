@@ -200,7 +200,7 @@ impl World {
         let (stdout, stderr) = (Buffer::default(), Buffer::default());
         let mut host = Host {
             environment,
-            cwd: self.dir().to_owned(),
+            cwd: Ok(self.dir().to_owned()),
             parent_pid: 4711,
             clock: self.clock.clone(),
             ids: self.ids.clone(),

@@ -35,9 +35,9 @@ Example:
   conveyor doctor --cwd ~/project";
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
-        let cwd = app.absolute(&self.cwd);
-        let state_root = app.state_root_below(&cwd);
-        let (installation, tmux, tmux_program) = (app.installation(None), app.tmux(), app.tmux_program());
+        let cwd = app.absolute(&self.cwd)?;
+        let state_root = app.state_root_below(&cwd)?;
+        let (installation, tmux, tmux_program) = (app.installation(None)?, app.tmux()?, app.tmux_program());
         let environment = &app.host.environment;
         let found = doctor::machine(&doctor::MachineRequest {
             tmux_program: tmux_program.as_deref(),
@@ -83,9 +83,10 @@ Example:
   conveyor doctor-self --session codex-worker-1";
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
-        let (installation, tmux, tmux_program) = (app.installation(None), app.tmux(), app.tmux_program());
+        let (installation, tmux, tmux_program) = (app.installation(None)?, app.tmux()?, app.tmux_program());
         let ledger = app.location(&self.db)?.to_string();
         let environment = &app.host.environment;
+        environment.decodable(&["CODEX_THREAD_ID"])?;
         let workerctl = environment.program("workerctl");
         let found = doctor::agent(&doctor::AgentRequest {
             session: self.session.as_deref(),

@@ -39,7 +39,7 @@ Example:
         if self.codex_home.is_none() && environment.codex_home.is_none() && environment.home.is_none() {
             return Err(Failure::usage("HOME is not set: give --codex-home DIR"));
         }
-        let home = app.installation(self.codex_home.as_deref()).home;
+        let home = app.installation(self.codex_home.as_deref())?.home;
         let installation = skills::install(&home, self.dry_run)?;
         if self.json.json {
             return app.out().json(&installation);

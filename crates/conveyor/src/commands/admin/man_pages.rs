@@ -22,7 +22,7 @@ Example:
   man conveyor-dispatch";
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
-        let directory = app.absolute(&self.directory);
+        let directory = app.absolute(&self.directory)?;
         let failed = |error: std::io::Error| {
             Failure::usage(format!("cannot write manual pages into {}: {error}", directory.display()))
         };

@@ -77,7 +77,7 @@ impl StartFlags {
         })
     }
 
-    fn installation(&self, app: &App<'_>) -> Installation {
+    fn installation(&self, app: &App<'_>) -> Result<Installation, Failure> {
         app.installation(self.codex_home.as_deref())
     }
 
@@ -86,8 +86,8 @@ impl StartFlags {
         self.codex_profile.as_deref().is_none_or(|profile| profile == "yolo")
     }
 
-    fn cwd(&self, app: &App<'_>) -> std::path::PathBuf {
-        self.cwd.as_deref().map_or_else(|| app.host.cwd.clone(), |given| app.absolute(given))
+    fn cwd(&self, app: &App<'_>) -> Result<std::path::PathBuf, Failure> {
+        app.absolute(self.cwd.as_deref().unwrap_or("."))
     }
 }
 

@@ -165,7 +165,7 @@ Example:
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
         let startup = self.flags.startup(app, self.timeout_seconds)?;
-        let (installation, cwd) = (self.flags.installation(app), self.flags.cwd(app));
+        let (installation, cwd) = (self.flags.installation(app)?, self.flags.cwd(app)?);
         let contract = self.contract.config()?;
         let dispatcher = (!self.no_dispatch).then(|| Dispatcher {
             id: self.dispatcher_id,
@@ -200,7 +200,7 @@ Example:
             };
             return app.out().json(&plan);
         }
-        spawn::preflight(&installation, &app.tmux())?;
+        spawn::preflight(&installation, &app.tmux()?)?;
         spawn::check_words(&installation, &startup)?;
         warn_before(app, &startup, &installation);
         // Its command line does not show the password.

@@ -44,8 +44,8 @@ impl Start {
         }
         conveyor_core::legacy::check_name(name)?;
         let startup = self.flags.startup(app, self.timeout_seconds)?;
-        let (installation, cwd) = (self.flags.installation(app), self.flags.cwd(app));
-        spawn::preflight(&installation, &app.tmux())?;
+        let (installation, cwd) = (self.flags.installation(app)?, self.flags.cwd(app)?);
+        spawn::preflight(&installation, &app.tmux()?)?;
         spawn::check_words(&installation, &startup)?;
         warn_before(app, &startup, &installation);
         let mut cx = app.open(&self.db, Access::Write)?;

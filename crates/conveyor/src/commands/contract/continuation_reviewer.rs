@@ -61,7 +61,9 @@ Example:
     --manager-session-id manager-1 --dry-run --path ./ledger.db";
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
-        let state_root = app.state_root();
+        let state_root = app.state_root()?;
+        // The reviewer looks at the project that it is started in.
+        app.cwd()?;
         let mut cx = app.open(&self.db, Access::Read)?;
         let environment = &app.host.environment;
         let own;

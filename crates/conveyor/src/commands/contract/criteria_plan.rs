@@ -37,7 +37,7 @@ impl CriteriaPlan {
         match (&self.from_text, &self.from_worker_response, self.from_stdin) {
             (Some(text), None, false) => Ok(text.clone()),
             (None, Some(file), false) => {
-                let path = app.absolute(file);
+                let path = app.absolute(file)?;
                 std::fs::read_to_string(&path).map_err(|reason| Error::Unreadable { path, reason }.into())
             }
             (None, None, true) => input::stdin_text(app.host),

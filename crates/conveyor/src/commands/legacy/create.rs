@@ -62,7 +62,7 @@ impl CreateFlags {
     fn create(&self, app: &mut App<'_>, choice: &Choice<'_>) -> Result<(), Failure> {
         let native = crate::commands::typing::native(app, false)?;
         let (cwd, installation, program_dir) =
-            (app.absolute(&self.cwd), app.installation(None), app.program_dir());
+            (app.absolute(&self.cwd)?, app.installation(None)?, app.program_dir());
         let mut place = app.place(&self.db)?;
         let desktop = app.host.environment.desktop.clone();
         let window = WindowChoice::from_text(&self.terminal).unwrap_or_default();

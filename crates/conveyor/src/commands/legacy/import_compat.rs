@@ -38,7 +38,7 @@ Example:
   conveyor import-compat --root ./old-workers --worker worker-1 --apply --path ./ledger.db";
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
-        let root = self.root.as_deref().map_or_else(|| app.state_root(), |root| app.absolute(root));
+        let root = self.root.as_deref().map_or_else(|| app.state_root(), |root| app.absolute(root))?;
         let request = ImportRequest { root: &root, worker: self.worker.as_deref(), apply: self.apply };
         // A wrong name is refused before anything is opened.
         request.check()?;

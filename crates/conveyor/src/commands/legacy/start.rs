@@ -58,8 +58,8 @@ Example:
     });
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
-        let (cwd, state_root) = (app.absolute(&self.cwd), app.state_root());
-        let installation = app.installation(None);
+        let (cwd, state_root) = (app.absolute(&self.cwd)?, app.state_root()?);
+        let installation = app.installation(None)?;
         let program_dir = app.program_dir();
         let ledger = app.location(&DbPath { path: None })?.to_string();
         let request = StartRequest {
@@ -71,7 +71,7 @@ Example:
             ledger: &ledger,
             surroundings: Surroundings { installation: &installation, program_dir: program_dir.as_deref() },
         };
-        let started = legacy::start(&app.tmux(), &request)?;
+        let started = legacy::start(&app.tmux()?, &request)?;
         if started.start_prompt_sent {
             super::warn_of_agent_shell(app, &installation);
         }

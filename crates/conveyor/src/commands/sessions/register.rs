@@ -83,13 +83,14 @@ impl Registration {
     fn rollout_of(&self, pid: i64, app: &App<'_>) -> Result<Rollout, Failure> {
         registration::check_pid(pid)?;
         Ok(match &self.codex_session {
-            Some(given) => Rollout::given(given, &app.absolute(given))?,
+            Some(given) => Rollout::given(given, &app.absolute(given)?)?,
             None => Rollout::of_process(pid)?,
         })
     }
 
     /// The session that is meant by its thread.
     fn identify(&self, app: &App<'_>) -> Result<Identified, Failure> {
+        app.host.environment.decodable(&["CODEX_THREAD_ID"])?;
         let own = app.host.environment.codex_thread_id.as_deref();
         let thread_id = match (&self.thread_id, own) {
             (Some(given), _) => given,
@@ -103,11 +104,11 @@ impl Registration {
         };
         let sought = Sought {
             thread_id,
-            home: &app.installation(self.codex_home.as_deref()).home,
+            home: &app.installation(self.codex_home.as_deref())?.home,
             is_self: self.itself,
             tmux_session: self.tmux_session.as_deref(),
         };
-        Ok(Identified::find(&app.tmux(), &sought)?)
+        Ok(Identified::find(&app.tmux()?, &sought)?)
     }
 }
 

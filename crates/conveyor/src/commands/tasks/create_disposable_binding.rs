@@ -73,7 +73,7 @@ Example:
             given.clone().unwrap_or_else(|| format!("{}-{role}", self.task))
         };
         let (worker, manager) = (or_default(&self.worker, "worker"), or_default(&self.manager, "manager"));
-        let cwd = app.absolute(self.cwd.as_deref().unwrap_or("."));
+        let cwd = app.absolute(self.cwd.as_deref().unwrap_or("."))?;
         let request = Request {
             task: &self.task,
             goal: self.goal.as_deref(),
@@ -91,20 +91,20 @@ Example:
             cwd: &cwd,
         };
         request.check()?;
+        let directory = self.session_dir(app, &app.location(&self.db)?)?;
         let mut cx = app.open(&self.db, Access::Write)?;
-        let directory = self.session_dir(app, cx.db.location());
         let made = disposable::create(&mut cx, &request, &directory)?;
         if self.json.json { app.out().json(&made) } else { print(&made, app.out()) }
     }
 }
 
 impl CreateDisposableBinding {
-    fn session_dir(&self, app: &App<'_>, ledger: &Location) -> PathBuf {
-        match (&self.session_dir, ledger) {
-            (Some(given), _) => app.absolute(given),
+    fn session_dir(&self, app: &App<'_>, ledger: &Location) -> Result<PathBuf, Failure> {
+        Ok(match (&self.session_dir, ledger) {
+            (Some(given), _) => app.absolute(given)?,
             (None, Location::File(file)) => file.with_file_name("disposable-sessions"),
-            (None, Location::Server(_)) => app.state_root().join("disposable-sessions"),
-        }
+            (None, Location::Server(_)) => app.state_root()?.join("disposable-sessions"),
+        })
     }
 }
 

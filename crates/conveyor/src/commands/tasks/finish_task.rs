@@ -109,7 +109,7 @@ Example:
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
         let guard = guard_of_environment(app)?;
-        let state_root = app.state_root();
+        let state_root = app.state_root()?;
         let request = Request {
             task: &self.task,
             ending: Ending::Finish,
@@ -139,6 +139,7 @@ Example:
 /// Closes the task and prints the result; what its contract leaves open is said on standard error.
 /// Called by an agent whose own turn ends with it, it is done by a copy that outlives the turn.
 pub(super) fn close(app: &mut App<'_>, db: &DbPath, request: &Request<'_>) -> Result<(), Failure> {
+    app.host.environment.decodable(&["CODEX_THREAD_ID"])?;
     let mut cx = app.open(db, Access::Write)?;
     if app.host.environment.detached {
         detaching::leave_session()?;

@@ -52,7 +52,7 @@ Example:
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
         let guard = guard_of_environment(app)?;
-        let state_root = app.state_root();
+        let state_root = app.state_root()?;
         let request = Request {
             task: &self.task,
             ending: Ending::Stop,

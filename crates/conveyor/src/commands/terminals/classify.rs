@@ -45,7 +45,7 @@ Example:
         let text = match (self.text, self.file) {
             (Some(text), _) => text,
             (None, Some(file)) => {
-                let path = app.absolute(&file);
+                let path = app.absolute(&file)?;
                 let bytes = std::fs::read(&path).map_err(|reason| Error::Unreadable { path, reason })?;
                 String::from_utf8_lossy(&bytes).into_owned()
             }

@@ -53,7 +53,7 @@ Example:
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
         let mut cx = app.open(&self.db, Access::Write)?;
-        let state_root = app.state_root();
+        let state_root = app.state_root()?;
         let request = Request {
             task: &self.task,
             roles: self.role,

@@ -65,6 +65,7 @@ pub fn guard_of_environment(app: &mut App<'_>) -> Result<Guard, Failure> {
 
 fn guard(app: &mut App<'_>, mode: Option<&str>, no_native: bool) -> Result<Guard, Failure> {
     let environment = &app.host.environment;
+    environment.decodable(&["CONVEYOR_TYPING_GUARD"])?;
     let strict = match mode.or(environment.typing_guard.as_deref()) {
         None | Some("strict" | "on") => true,
         Some("off") => false,
@@ -84,6 +85,7 @@ fn guard(app: &mut App<'_>, mode: Option<&str>, no_native: bool) -> Result<Guard
 /// # Errors
 /// An environment variable with another value than it may have.
 pub(super) fn native(app: &App<'_>, no_native: bool) -> Result<bool, Failure> {
+    app.host.environment.decodable(&["CONVEYOR_NATIVE"])?;
     match app.host.environment.native.as_deref() {
         None | Some("on") => Ok(!no_native),
         Some("off") => Ok(false),
