@@ -20,6 +20,7 @@ pub mod model_server;
 pub mod postgres;
 pub mod tmux;
 pub mod wait;
+pub mod witness;
 
 pub use clock::{ManualClock, SequentialIds};
 pub use tmux::TmuxServer;

@@ -31,10 +31,23 @@ impl TmuxServer {
     /// # Panics
     /// When tmux fails.
     pub fn tmux<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> String {
+        self.try_tmux(arguments).unwrap_or_else(|said| panic!("tmux failed: {said}"))
+    }
+
+    /// Runs `tmux` on this server; gives what it printed.
+    ///
+    /// # Errors
+    /// What tmux said when it failed.
+    ///
+    /// # Panics
+    /// When there is no tmux.
+    pub fn try_tmux<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<String, String> {
         let output = self.command().args(arguments).output().expect("tmux is installed");
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        assert!(output.status.success(), "tmux failed: {}", text(&output.stderr));
-        text(&output.stdout)
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
     fn command(&self) -> Command {

@@ -44,10 +44,22 @@ impl Mode {
     }
 }
 
+/// Puts an executable `codex` of this version that runs a script into a directory.
+pub(crate) fn install(dir: &Path, script: &str, version: &str) -> PathBuf {
+    let program = dir.join("codex");
+    // By another process: what somebody has open for writing cannot be run, and a child that is
+    // being started just now would have it open, too.
+    let copied = Command::new("cp").arg(LAUNCHER).arg(&program).status().expect("cp");
+    assert!(copied.success(), "a copy of {LAUNCHER}");
+    fs::write(dir.join("version"), version).expect("the fake's version");
+    fs::write(dir.join("fake.sh"), script).expect("the fake's script");
+    program
+}
+
 /// A running fake in a tmux session; it ends with its tmux server.
 pub struct FakeCodex<'t> {
     tmux: &'t TmuxServer,
-    session: String,
+    pane: String,
     dir: PathBuf,
 }
 
@@ -70,14 +82,8 @@ impl<'t> FakeCodex<'t> {
     pub fn start_version(tmux: &'t TmuxServer, session: &str, place: &Path, version: &str) -> Self {
         let dir = place.join(format!("fake-{session}"));
         fs::create_dir_all(&dir).expect("a directory");
-        let program = dir.join("codex");
-        // By another process: what somebody has open for writing cannot be run, and a child that is
-        // being started just now would have it open, too.
-        let copied = Command::new("cp").arg(LAUNCHER).arg(&program).status().expect("cp");
-        assert!(copied.success(), "a copy of {LAUNCHER}");
-        fs::write(dir.join("version"), version).expect("the fake's version");
-        fs::write(dir.join("fake.sh"), SCRIPT).expect("the fake's script");
-        let fake = Self { tmux, session: session.to_owned(), dir };
+        let program = install(&dir, SCRIPT, version);
+        let mut fake = Self { tmux, pane: String::new(), dir };
         let meta = "{\"timestamp\":\"2026-06-11T12:00:00.000Z\",\"type\":\"session_meta\",\"payload\":{\"id\":\"fake\",\"cwd\":\"/\",\"cli_version\":\"0.169.0\"}}\n";
         fs::write(fake.rollout(), meta).expect("a rollout");
         fake.record("task_complete");
@@ -86,9 +92,23 @@ impl<'t> FakeCodex<'t> {
         // The shell that tmux starts is replaced, as when people start Codex this way.
         let text = |path: &Path| format!("'{}'", path.display());
         let command = format!("exec {} {} {}", text(&program), text(&fake.dir), text(&fake.rollout()));
-        tmux.tmux(["new-session", "-d", "-s", session, "-x", "100", "-y", "30", &command]);
+        let new =
+            ["new-session", "-d", "-P", "-F", "#{pane_id}", "-s", session, "-x", "100", "-y", "30", &command];
+        fake.pane = tmux.tmux(new).trim_end().to_owned();
         fake.until_shown("? for shortcuts");
         fake
+    }
+
+    /// The id of its pane, which it keeps wherever the pane is moved.
+    #[must_use]
+    pub fn pane(&self) -> &str {
+        &self.pane
+    }
+
+    /// The pid of its process.
+    #[must_use]
+    pub fn pid(&self) -> String {
+        self.tmux.tmux(["display-message", "-p", "-t", &self.pane, "#{pane_pid}"]).trim_end().to_owned()
     }
 
     /// Its rollout.
@@ -122,13 +142,13 @@ impl<'t> FakeCodex<'t> {
 
     /// Types keys as a person would.
     pub fn type_keys(&self, text: &str) {
-        self.tmux.tmux(["send-keys", "-t", &self.target(), "-l", "--", text]);
+        self.tmux.tmux(["send-keys", "-t", &self.pane, "-l", "--", text]);
     }
 
     /// What it shows.
     #[must_use]
     pub fn screen(&self) -> String {
-        self.tmux.tmux(["capture-pane", "-p", "-t", &self.target()])
+        self.tmux.tmux(["capture-pane", "-p", "-t", &self.pane])
     }
 
     /// Waits until it shows a text.
@@ -186,9 +206,5 @@ impl<'t> FakeCodex<'t> {
 
     fn write_mode(&self, word: &str) {
         fs::write(self.dir.join("mode"), word).expect("the file of its mode");
-    }
-
-    fn target(&self) -> String {
-        format!("={}:", self.session)
     }
 }

@@ -37,6 +37,7 @@ mod ingest;
 mod install_skills;
 mod legacy;
 mod manager_config;
+mod matrix;
 mod mutation_audit;
 mod open;
 mod output;

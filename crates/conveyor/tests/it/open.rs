@@ -12,7 +12,7 @@ use crate::panes::put_into;
 use crate::terminals::{directory, file, start, worker};
 
 /// A desktop of macOS with Terminal alone, whose programs write their words into a file.
-fn desktop(world: &World) -> Environment {
+pub fn desktop(world: &World) -> Environment {
     let programs = world.dir().join("bin");
     fs::create_dir_all(&programs).unwrap();
     let log = world.dir().join("opened");
