@@ -9,6 +9,7 @@ mod conversation;
 pub mod age;
 pub mod codex;
 pub mod desktop;
+pub mod machine;
 pub mod processes;
 pub mod programs;
 pub mod rollout;

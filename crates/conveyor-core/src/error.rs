@@ -121,6 +121,26 @@ pub enum Error {
         /// Its terminal.
         tmux_session: String,
     },
+    /// A terminal that was recorded where we are not.
+    #[error(
+        "the terminal {tmux_session:?} of {name:?} was registered on another machine or in another container"
+    )]
+    TerminalElsewhere {
+        /// The worker or session.
+        name: String,
+        /// Its terminal.
+        tmux_session: String,
+    },
+    /// It is not known which of several panes is the one that is meant.
+    #[error(
+        "which pane of tmux session {tmux_session:?} is that of {name:?} is not known, and it has several"
+    )]
+    TerminalAmbiguous {
+        /// The worker or session.
+        name: String,
+        /// Its terminal.
+        tmux_session: String,
+    },
     /// Two workers claim one terminal or token.
     #[error("worker {0:?}: its tmux session or its identity token belongs to another worker")]
     WorkerTaken(String),
@@ -402,6 +422,8 @@ impl Error {
             }
             Self::NoTmuxSession(_) => "register the session again with its --tmux-session".into(),
             Self::TerminalNotRunning { .. } => "start it again, or see `tmux list-sessions`".into(),
+            Self::TerminalElsewhere { .. } => "run this where it was registered".into(),
+            Self::TerminalAmbiguous { .. } => "register it again with its --pid".into(),
             Self::WorkerTaken(_) => "give each worker a tmux_session and an identity_token of its own".into(),
             Self::Unreadable { reason, .. } if reason.kind() == std::io::ErrorKind::InvalidData => {
                 "the file must be text in UTF-8".into()
@@ -476,6 +498,8 @@ impl Error {
             Self::UnknownWorker(_) => "unknown_worker",
             Self::NoTmuxSession(_) => "no_tmux_session",
             Self::TerminalNotRunning { .. } => "terminal_not_running",
+            Self::TerminalElsewhere { .. } => "terminal_elsewhere",
+            Self::TerminalAmbiguous { .. } => "terminal_ambiguous",
             Self::WorkerTaken(_) => "worker_taken",
             Self::Unreadable { .. } => "unreadable",
             Self::NotAnObject { .. } => "not_an_object",
@@ -554,7 +578,9 @@ impl Error {
             Self::NoTerminalOfSession(_)
             | Self::NobodyToNudge { .. }
             | Self::NoWorker(_)
-            | Self::TerminalNotRunning { .. } => "WorkerError",
+            | Self::TerminalNotRunning { .. }
+            | Self::TerminalElsewhere { .. }
+            | Self::TerminalAmbiguous { .. } => "WorkerError",
             Self::NotAcknowledged(_)
             | Self::NoTerminal { .. }
             | Self::OtherTerminal { .. }

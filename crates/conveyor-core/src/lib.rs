@@ -2,6 +2,7 @@
 //! reply. Nothing here prints, parses arguments, contains SQL, or reads a clock, an id source or
 //! the environment except through the context [`Cx`].
 
+mod addressing;
 mod cx;
 mod digest;
 mod error;
@@ -50,6 +51,7 @@ pub mod transcripts;
 pub mod typing;
 pub mod windows;
 
+pub use conveyor_agents::machine;
 pub use conveyor_agents::sandbox::launch as sandbox;
 pub use conveyor_agents::tmux::{ServerChoice, Tmux};
 pub use cx::{Cx, RandomIds, SystemClock};

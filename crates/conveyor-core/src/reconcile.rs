@@ -2,17 +2,18 @@
 
 use std::path::Path;
 
-use conveyor_agents::{processes, rollout};
+use conveyor_agents::rollout;
 use conveyor_model::records::Session;
 use conveyor_model::{Timestamp, json};
 use conveyor_store::audit::{self, AuditEvent};
 use conveyor_store::bindings::{self, Dangling};
 use conveyor_store::doctor::{self, Check};
 use conveyor_store::sessions::{self, Filter, Liveness};
-use conveyor_store::{Tx, cycles, endpoints};
+use conveyor_store::{Tx, cycles};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::addressing::{Life, Lives};
 use crate::disposable::ORIGINATOR;
 use crate::spawn::intent::{self, Left, LeftRecord};
 use crate::{Cx, Error, Result};
@@ -99,8 +100,8 @@ pub struct Applied {
 /// A failing ledger.
 pub fn reconcile(cx: &mut Cx, request: &Request) -> Result<Report> {
     let now = cx.now();
-    let (mut report, candidates, left) = cx.db.read(|tx| look(tx, request, now))?;
-    report.dead_pid_sessions = dead_sessions(&cx.cwd, candidates);
+    let (mut report, candidates, lives, left) = cx.db.read(|tx| look(tx, request, now))?;
+    report.dead_pid_sessions = dead_sessions(&cx.cwd, candidates, &lives);
     let ledger = cx.ledger();
     report.spawn_intents = left.iter().map(|left| left.record(&cx.tmux, &ledger)).collect();
     if request.apply {
@@ -111,15 +112,17 @@ pub fn reconcile(cx: &mut Cx, request: &Request) -> Result<Report> {
 
 /// What the ledger alone tells, the sessions whose processes are to be looked for, and the starts
 /// that were cut off.
-fn look(tx: &mut Tx<'_>, request: &Request, now: Timestamp) -> Result<(Report, Vec<Session>, Vec<Left>)> {
+fn look(
+    tx: &mut Tx<'_>,
+    request: &Request,
+    now: Timestamp,
+) -> Result<(Report, Vec<Session>, Lives, Vec<Left>)> {
     let mut candidates = Vec::new();
     let filter = Filter { liveness: Liveness::Active, ..Filter::default() };
     sessions::each(tx, &filter, &mut |session| {
         candidates.push(session);
         Ok::<(), Error>(())
     })?;
-    let without_process = endpoints::sessions_without_process(tx)?;
-    candidates.retain(|session| !without_process.contains(&session.id));
     candidates.sort_by(|a, b| a.name.cmp(&b.name));
     let examined = doctor::examine(tx)?;
     let report = Report {
@@ -135,13 +138,13 @@ fn look(tx: &mut Tx<'_>, request: &Request, now: Timestamp) -> Result<(Report, V
         spawn_intents: Vec::new(),
         stuck_tasks: stuck_tasks(tx, request.stale_cycles_seconds, now)?,
     };
-    Ok((report, candidates, intent::all_left(tx)?))
+    Ok((report, candidates, Lives::load(tx)?, intent::all_left(tx)?))
 }
 
-fn dead_sessions(directory: &Path, candidates: Vec<Session>) -> Vec<DeadSession> {
+fn dead_sessions(directory: &Path, candidates: Vec<Session>, lives: &Lives) -> Vec<DeadSession> {
     let dead = candidates.into_iter().filter_map(|session| {
-        let pid = session.pid.filter(|pid| !processes::is_alive(*pid))?;
-        if has_no_process(directory, &session) {
+        let pid = session.pid?;
+        if lives.of(&session.id, Some(pid)) != Life::Dead || has_no_process(directory, &session) {
             return None;
         }
         let Session { id, name, role, last_heartbeat_at, .. } = session;

@@ -8,8 +8,8 @@ use conveyor_model::shell::quote_if_needed;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::legacy::{Config, Place, Selection, check_name, each_event, tmux_session_of};
-use crate::typing::Pane;
+use crate::addressing::Terminal;
+use crate::legacy::{Config, Place, Selection, check_name, each_event};
 use crate::{Cx, Error, Result, reference};
 
 /// Whose window to open.
@@ -70,16 +70,16 @@ pub fn attach_command(tmux_session: &str) -> String {
 pub fn open(place: &mut Place, desktop: &Desktop, request: &Request<'_>, force: bool) -> Result<Opened> {
     let name = request.name;
     check_name(name).map_err(Error::operational)?;
-    if Config::of(place.root(), name)?.is_none() {
+    let Some(config) = Config::of(place.root(), name)? else {
         return Err(Error::refused(format!(
             "there is no worker {name:?} in the state root: see `conveyor list`; the terminals of a task are opened \
              with `conveyor open-worker` and `conveyor open-manager`"
         )));
-    }
+    };
     require_desktop(desktop)?;
-    let tmux_session = tmux_session_of(name);
+    let terminal = Terminal::of_worker(&config, name, place.tmux());
+    let tmux_session = shown_in(&terminal, name)?;
     let tmux = place.tmux().clone();
-    require_running(&tmux, name, &tmux_session)?;
     if !force && let Some(at) = opened_before(place, name)? {
         return Err(Error::refused(format!(
             "a window for worker {name:?} was opened before ({at}): look for it, attach with `{}`, or give --force",
@@ -112,32 +112,32 @@ pub fn open(place: &mut Place, desktop: &Desktop, request: &Request<'_>, force: 
 /// a terminal, no desktop of macOS, a terminal that does not run, a failing command.
 pub fn open_side(cx: &mut Cx, desktop: &Desktop, request: &Request<'_>, role: Role) -> Result<OpenedSide> {
     let tmux = cx.tmux.clone();
-    let (task, session, pane) = cx.db.read(|tx| {
+    let (task, session, place) = cx.db.read(|tx| {
         let task = reference::task(tx, request.name)?;
         let binding = reference::live_binding(tx, &task).map_err(Error::operational)?;
         let session = reference::bound_session(tx, &binding, role)?;
         let nobody = || Error::NoBoundSession { task: task.name.clone(), role }.operational();
         let session = session.ok_or_else(nobody)?;
-        let pane = Pane::of(tx, &session, &tmux)?;
-        let pane = pane.ok_or_else(|| Error::NoTmuxSession(session.name.clone()).operational())?;
-        Ok::<_, Error>((task, session, pane))
+        let terminal = Terminal::of_session(tx, &session, &tmux)?;
+        let terminal = terminal.ok_or_else(|| Error::NoTmuxSession(session.name.clone()).operational())?;
+        Ok::<_, Error>((task, session, terminal))
     })?;
     require_desktop(desktop)?;
-    require_running(&pane.tmux, &session.name, &pane.session)?;
+    let tmux_session = shown_in(&place, &session.name)?;
     let terminal = desktop.choose(request.choice);
-    let command = terminal.command(&attach_words(&pane.tmux, &pane.session));
+    let command = terminal.command(&attach_words(&place.tmux, &tmux_session));
     if !request.dry_run {
         desktop.open(&command).map_err(Error::refused)?;
     }
     let of = |side: Role| (side == role).then(|| session.name.clone());
     Ok(OpenedSide {
-        attach_command: attach_command(&pane.session),
+        attach_command: attach_command(&tmux_session),
         command: request.dry_run.then_some(command),
         dry_run: request.dry_run,
         manager: of(Role::Manager),
         task: task.name,
         terminal,
-        tmux_session: pane.session.clone(),
+        tmux_session,
         worker: of(Role::Worker),
     })
 }
@@ -150,12 +150,10 @@ pub(crate) fn require_desktop(desktop: &Desktop) -> Result<()> {
     Err(Error::refused("windows can be opened on macOS only: attach to the terminal with `tmux attach -t …`"))
 }
 
-fn require_running(tmux: &Tmux, name: &str, tmux_session: &str) -> Result<()> {
-    if tmux.has_session(tmux_session).map_err(|error| Error::from(error).operational())? {
-        return Ok(());
-    }
-    let (name, tmux_session) = (name.to_owned(), tmux_session.to_owned());
-    Err(Error::TerminalNotRunning { name, tmux_session }.operational())
+/// The tmux session in which a terminal is shown now, under whatever name.
+fn shown_in(terminal: &Terminal, name: &str) -> Result<String> {
+    let here = terminal.require(name).map_err(Error::operational)?;
+    terminal.session_now(&here).map_err(|error| Error::from(error).operational())
 }
 
 /// The command that a window runs. It starts without our environment, so the server is named.

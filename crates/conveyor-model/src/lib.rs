@@ -5,6 +5,7 @@
 mod enums;
 mod ids;
 pub mod json;
+mod machine;
 pub mod permissions;
 pub mod records;
 pub mod shell;
@@ -13,4 +14,5 @@ mod time;
 
 pub use enums::*;
 pub use ids::{IdPrefix, Ids};
+pub use machine::{Machine, Whereabouts};
 pub use time::{Clock, Timestamp};

@@ -146,6 +146,7 @@ mod tests {
         let options = OpenOptions {
             clock: Arc::new(ManualClock::default()),
             ids: Arc::new(SequentialIds::new()),
+            machine: conveyor_model::Machine::default(),
             server_password: None,
             password_file: None,
         };

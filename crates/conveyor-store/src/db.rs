@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use conveyor_model::{Clock, IdPrefix, Ids, Timestamp};
+use conveyor_model::{Clock, IdPrefix, Ids, Machine, Timestamp};
 
 use crate::dialect::{Engine, render};
 use crate::held::Held;
@@ -32,6 +32,8 @@ pub struct OpenOptions {
     pub clock: Arc<dyn Clock>,
     /// Where fresh ids come from.
     pub ids: Arc<dyn Ids>,
+    /// Where we run, for what means something there only.
+    pub machine: Machine,
     /// `PGPASSWORD`, if set.
     pub server_password: Option<String>,
     /// The PostgreSQL password file (`PGPASSFILE` or `~/.pgpass`), if there is one.
@@ -105,6 +107,12 @@ impl Db {
     #[must_use]
     pub fn written(&self) -> u64 {
         self.written
+    }
+
+    /// Where we run.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.options.machine
     }
 
     /// The clock the connection was opened with.
@@ -278,6 +286,12 @@ impl<'c> Tx<'c> {
     /// server: what it gives access to may have been written after the moment known so far.
     pub(crate) fn renew_now(&mut self) {
         self.now = None;
+    }
+
+    /// Where we run.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.options.machine
     }
 
     /// A fresh identifier.

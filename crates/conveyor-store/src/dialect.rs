@@ -53,6 +53,13 @@ const FRAGMENTS: &[(&str, &str, &str)] = &[
         "count(*) from sqlite_master where type = 'table' and name = 'session_endpoints'",
         "count(*) from pg_tables where schemaname = current_schema() and tablename = 'session_endpoints'",
     ),
+    // Whether rows tell which machine they mean, likewise.
+    (
+        "count_of_machine_columns",
+        "count(*) from pragma_table_info('sessions') where name = 'host_id'",
+        "count(*) from information_schema.columns where table_schema = current_schema() \
+         and table_name = 'sessions' and column_name = 'host_id'",
+    ),
     // Full-text condition over the telemetry search table with the query in $1.
     ("search_matches", "telemetry_events_fts match $1", "search_vector @@ cast(cast($1 as text) as tsquery)"),
 ];

@@ -153,12 +153,15 @@ pub fn record(tx: &mut Tx<'_>, new: &NewEndpoint<'_>) -> Result<(), StoreError> 
     retire_others(tx, new.session_id, new.adapter, new.incarnation)?;
     let now = tx.now()?.to_ms_text();
     let (address, capabilities) = (json::compact(&new.address), json::compact(&new.capabilities));
+    let machine = tx.machine().clone();
     tx.execute(
         "insert into session_endpoints (session_id, adapter, address_json, incarnation, origin, state, \
-         capabilities_json, created_at, updated_at, verified_at) values ($1, $2, $3, $4, $5, 'active', $6, $7, $7, $7) \
+         capabilities_json, created_at, updated_at, verified_at, host_id, boot_id, pid_namespace) \
+         values ($1, $2, $3, $4, $5, 'active', $6, $7, $7, $7, $8, $9, $10) \
          on conflict (session_id, adapter) where state = 'active' do update set address_json = excluded.address_json, \
          capabilities_json = excluded.capabilities_json, updated_at = excluded.updated_at, \
-         verified_at = excluded.verified_at",
+         verified_at = excluded.verified_at, host_id = excluded.host_id, boot_id = excluded.boot_id, \
+         pid_namespace = excluded.pid_namespace",
         params![
             new.session_id,
             new.adapter.as_str(),
@@ -166,7 +169,10 @@ pub fn record(tx: &mut Tx<'_>, new: &NewEndpoint<'_>) -> Result<(), StoreError> 
             new.incarnation,
             new.origin.as_str(),
             capabilities,
-            now
+            now,
+            machine.host_id,
+            machine.boot_id,
+            machine.pid_namespace
         ],
     )?;
     Ok(())

@@ -30,6 +30,7 @@ pub mod imports;
 pub mod inbox;
 pub mod lapses;
 mod location;
+pub mod machines;
 pub mod manager_configs;
 pub mod mutations;
 pub mod notifications;

@@ -75,6 +75,15 @@ pub fn set_gone_in_seconds(tx: &mut Tx<'_>, id: &str) -> Result<(), StoreError> 
     Ok(())
 }
 
+/// Records in which pane a session's terminal is; `None`: in none that is known.
+///
+/// # Errors
+/// A failing statement.
+pub fn set_pane(tx: &mut Tx<'_>, id: &str, pane_id: Option<&str>) -> Result<(), StoreError> {
+    tx.execute("update sessions set tmux_pane_id = $2 where id = $1", params![id, pane_id])?;
+    Ok(())
+}
+
 /// Makes a session another thread of Codex; its rollout is read from the beginning.
 ///
 /// # Errors
@@ -127,8 +136,8 @@ pub struct Registration<'a> {
     pub codex_session_path: &'a str,
     /// The id that the rollout begins with.
     pub codex_session_id: &'a str,
-    /// The Codex process.
-    pub pid: i64,
+    /// The Codex process, where its pid means something outside of whatever it runs in.
+    pub pid: Option<i64>,
     /// May be empty.
     pub cwd: &'a str,
     /// Where messages are pushed to, if anywhere.
@@ -148,19 +157,21 @@ pub struct Registration<'a> {
 pub fn register(tx: &mut Tx<'_>, new: &Registration<'_>) -> Result<Option<Session>, StoreError> {
     keep_former_rollout(tx, Known::Name(new.name, new.role), new.codex_session_path)?;
     let now = tx.now()?.to_ms_text();
+    let machine = tx.machine().clone();
     // One statement, so that processes that register one name at the same moment get one row.
     tx.first(
         &format!(
             "insert into sessions (id, name, role, identity_token, tmux_session, codex_session_path, \
              codex_session_id, codex_app_thread_id, codex_app_thread_title, pid, cwd, registered_at, \
-             last_heartbeat_at, state) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, 'active') \
+             last_heartbeat_at, state, host_id, boot_id, pid_namespace) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, 'active', $13, $14, $15) \
              on conflict (name) do update set tmux_session = excluded.tmux_session, \
              codex_session_path = excluded.codex_session_path, codex_session_id = excluded.codex_session_id, \
              codex_app_thread_id = excluded.codex_app_thread_id, \
              codex_app_thread_title = excluded.codex_app_thread_title, pid = excluded.pid, cwd = excluded.cwd, \
              last_heartbeat_at = excluded.last_heartbeat_at, state = 'active', last_ingest_offset = null, \
-             rollout_device = null, rollout_inode = null, rollout_digest = null \
+             rollout_device = null, rollout_inode = null, rollout_digest = null, host_id = excluded.host_id, \
+             boot_id = excluded.boot_id, pid_namespace = excluded.pid_namespace \
              where sessions.role = excluded.role returning {COLUMNS}"
         ),
         params![
@@ -176,6 +187,9 @@ pub fn register(tx: &mut Tx<'_>, new: &Registration<'_>) -> Result<Option<Sessio
             new.pid,
             new.cwd,
             now,
+            machine.host_id,
+            machine.boot_id,
+            machine.pid_namespace,
         ],
         from_row,
     )

@@ -104,6 +104,7 @@ impl App<'_> {
         Ok(OpenOptions {
             clock: Arc::clone(&self.host.clock),
             ids: Arc::clone(&self.host.ids),
+            machine: environment.machine.clone(),
             server_password: environment.server_password.clone(),
             password_file: environment.password_file.clone(),
         })

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use conveyor_core::ServerChoice;
 use conveyor_core::continuation::Engine;
 use conveyor_core::windows::Desktop;
+use conveyor_model::Machine;
 use conveyor_store::ServerDefaults;
 
 use crate::failure::Failure;
@@ -56,6 +57,8 @@ pub struct Environment {
     pub sandboxes: Option<Vec<Engine>>,
     /// The tmux program, where it is not the one on `PATH`; for tests.
     pub tmux: Option<PathBuf>,
+    /// Where we run; `CONVEYOR_HOST_ID` stands for the machine's own id.
+    pub machine: Machine,
     /// `TMUX` and `TMUX_TMPDIR`: which tmux server. The server that we run in comes first.
     pub tmux_server: ServerChoice,
     /// `TMUX_PANE`: the pane that we run in. Inside an agent it proves nothing.
@@ -100,6 +103,7 @@ impl Environment {
             password_file,
             server_defaults,
             home,
+            machine: conveyor_core::machine::here(text("CONVEYOR_HOST_ID")),
             typing_guard: text("CONVEYOR_TYPING_GUARD"),
             native: text("CONVEYOR_NATIVE"),
             codex_home,

@@ -18,7 +18,11 @@ const MOST: usize = 256;
 pub fn panes_of_thread(tmux: &Tmux, thread_id: &str) -> Result<Vec<PaneOfSession>, TmuxError> {
     let processes = local();
     let shows = |pane: &PaneOfSession| is_attached(processes.as_ref(), pane.pid, thread_id);
-    Ok(tmux.panes()?.into_iter().filter(shows).collect())
+    let mut panes: Vec<PaneOfSession> = tmux.panes()?.into_iter().filter(shows).collect();
+    // Several sessions may show one window.
+    let mut seen = BTreeSet::new();
+    panes.retain(|pane| seen.insert(pane.id.clone()));
+    Ok(panes)
 }
 
 fn is_attached(processes: &dyn Processes, root: u32, thread_id: &str) -> bool {

@@ -64,6 +64,37 @@ fn start_from_ps(pid: u32) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// When a process began, in the words of the system, to be compared only. `None` when there is none, or
+/// the system does not tell.
+#[must_use]
+pub fn started(pid: u32) -> Option<String> {
+    Identity::of(pid).map(|process| process.start)
+}
+
+/// The nearest of these processes that a process is, or is below.
+#[must_use]
+pub fn nearest_ancestor(pid: u32, among: &[u32]) -> Option<u32> {
+    let mut at = pid;
+    for _ in 0..MOST_GENERATIONS {
+        if among.contains(&at) {
+            return Some(at);
+        }
+        at = parent(at).filter(|parent| *parent > 0 && *parent != at)?;
+    }
+    None
+}
+
+/// How far up a process is followed.
+const MOST_GENERATIONS: usize = 64;
+
+fn parent(pid: u32) -> Option<u32> {
+    if procfs::is_there() {
+        return procfs::parent(pid);
+    }
+    let output = Command::new("ps").args(["-o", "ppid=", "-p", &pid.to_string()]).output().ok()?;
+    String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+}
+
 /// A process and what is below it, parents before their children. Shared servers, which may be
 /// children of the first terminal, and what is below them do not count.
 #[must_use]
@@ -180,6 +211,20 @@ mod tests {
         assert!(!identity.signal(Signal::KILL), "nobody is there to be signalled");
         child.wait().unwrap();
         assert_eq!(Identity::of(child.id()), None);
+    }
+
+    #[test]
+    fn a_process_keeps_its_beginning_and_its_ancestors() {
+        let me = std::process::id();
+        assert!(started(me).is_some());
+        assert_eq!(started(me), started(me));
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        assert_eq!(nearest_ancestor(child.id(), &[me]), Some(me));
+        assert_eq!(nearest_ancestor(child.id(), &[me, child.id()]), Some(child.id()));
+        assert_eq!(nearest_ancestor(me, &[child.id()]), None);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(started(child.id()), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub use discovery::{
     shared_server,
 };
 pub use foreground::{ForegroundProcess, foreground};
-pub use identity::{Identity, carriers, is_below, orphans, tree};
+pub use identity::{Identity, carriers, is_below, nearest_ancestor, orphans, started, tree};
 pub use procfs::{ProcFs, is_walled_in};
 pub use programs::Programs;
 use rustix::io::Errno;

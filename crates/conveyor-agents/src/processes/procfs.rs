@@ -128,6 +128,11 @@ pub fn is_walled_in() -> bool {
     fs::read_to_string("/proc/1/comm").is_ok_and(|name| WALLS.contains(&name.trim_end()))
 }
 
+/// The process that started this one, or took it in.
+pub(super) fn parent(pid: u32) -> Option<u32> {
+    parent_of(&fs::read(path(pid, "stat")).ok()?)
+}
+
 /// The fourth field of a `stat` file. The second is the program's name in parentheses and may
 /// itself contain parentheses and spaces.
 fn parent_of(stat: &[u8]) -> Option<u32> {

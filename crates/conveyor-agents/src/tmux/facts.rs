@@ -38,6 +38,8 @@ pub struct PaneFacts {
     pub tty: String,
     /// Its window's id, `@3`.
     pub window_id: String,
+    /// The process of its tmux server.
+    pub server_pid: u32,
     /// The name of the program in the foreground, as tmux sees it.
     pub current_command: String,
 }
@@ -46,12 +48,12 @@ pub struct PaneFacts {
 /// characters as escapes, so that neither TABs nor line ends separate reliably.)
 pub(super) const PANE_FORMAT: &str = "#{pane_id} #{pane_pid} #{pane_dead} #{pane_in_mode} #{pane_input_off} \
      #{pane_synchronized} #{alternate_on} #{cursor_x} #{cursor_y} #{cursor_flag} #{pane_width} #{pane_height} \
-     #{history_size} #{window_panes} #{bracket_paste_flag} #{pane_tty} #{window_id} #{pane_current_command}";
+     #{history_size} #{window_panes} #{bracket_paste_flag} #{pane_tty} #{window_id} #{pid} #{pane_current_command}";
 
 impl PaneFacts {
     /// Reads a line of [`PANE_FORMAT`]; `None` when it is none.
     pub(super) fn parse(line: &str) -> Option<Self> {
-        let fields: Vec<&str> = line.splitn(18, ' ').collect();
+        let fields: Vec<&str> = line.splitn(19, ' ').collect();
         let [
             id,
             pid,
@@ -70,6 +72,7 @@ impl PaneFacts {
             paste,
             tty,
             window,
+            server,
             command,
         ] = fields[..]
         else {
@@ -95,6 +98,7 @@ impl PaneFacts {
             bracketed_paste: (!paste.is_empty()).then(|| flag(paste)),
             tty: tty.to_owned(),
             window_id: window.to_owned(),
+            server_pid: server.parse().ok()?,
             current_command: command.to_owned(),
         })
     }
@@ -136,19 +140,19 @@ mod tests {
 
     #[test]
     fn a_pane_line_may_lack_what_an_older_tmux_does_not_know() {
-        let pane =
-            PaneFacts::parse("%0 71 0 2 0 0 1 3 48 1 200 50 12 1  /dev/pts/0 @0 my program").expect("a pane");
+        let pane = PaneFacts::parse("%0 71 0 2 0 0 1 3 48 1 200 50 12 1  /dev/pts/0 @0 70 my program")
+            .expect("a pane");
         assert_eq!((pane.id.as_str(), pane.pid, pane.in_mode, pane.dead), ("%0", 71, true, false));
         assert_eq!((pane.cursor_x, pane.cursor_y, pane.alternate_screen), (3, 48, true));
         assert_eq!((pane.bracketed_paste, pane.current_command.as_str()), (None, "my program"));
         let newer =
-            PaneFacts::parse("%0 71 0 0 0 0 0 3 48 0 200 50 12 1 1 /dev/pts/0 @0 sh").expect("a pane");
+            PaneFacts::parse("%0 71 0 0 0 0 0 3 48 0 200 50 12 1 1 /dev/pts/0 @0 70 sh").expect("a pane");
         assert_eq!((newer.bracketed_paste, newer.cursor_visible), (Some(true), false));
     }
 
     #[test]
     fn what_is_no_pane_is_none() {
-        for line in ["", "%0", "                 ", "0 71 0 0 0 0 0 3 48 0 200 50 12 1 1 tty @0 sh"] {
+        for line in ["", "%0", "                 ", "0 71 0 0 0 0 0 3 48 0 200 50 12 1 1 tty @0 70 sh"] {
             assert_eq!(PaneFacts::parse(line), None, "{line:?}");
         }
     }

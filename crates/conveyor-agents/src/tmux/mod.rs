@@ -32,6 +32,14 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 /// Size of new sessions: wide enough that no line of an agent's screen is broken.
 const COLUMNS: &str = "200";
 const ROWS: &str = "50";
+const COLUMNS_AS_NUMBER: usize = 200;
+const ROWS_AS_NUMBER: usize = 50;
+
+/// What a new session begins with. Left alone, it ends by itself.
+const WAITING: &str = "exec sleep 60";
+
+/// The user's shell, as tmux knows it.
+const SHELL: &str = "exec \"${SHELL:-/bin/sh}\"";
 
 /// Which tmux server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -183,13 +191,10 @@ impl Tmux {
     /// # Errors
     /// tmux could not be asked.
     pub fn has_session(&self, session: &str) -> Result<bool, TmuxError> {
-        let asked = exact(session)
-            .and_then(|exact| self.run(Call::new("has-session", session).arg("-t").arg(&exact)));
-        match asked {
-            Ok(_) => Ok(true),
-            Err(TmuxError::NoSession { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+        present(
+            exact(session)
+                .and_then(|exact| self.run(Call::new("has-session", session).arg("-t").arg(&exact))),
+        )
     }
 
     /// Whether there is a server at all: without one nothing follows from a session's absence.
@@ -204,32 +209,46 @@ impl Tmux {
         }
     }
 
-    /// Starts a session in the background, 200 columns and 50 rows large.
+    /// Starts a session in the background, 200 columns and 50 rows large, and gives the pane in
+    /// which its program runs.
+    ///
+    /// The session is made with a program that waits, and only then the pane, known by its id, gets
+    /// its size and its options and the program itself: whatever hooks and defaults of the user add
+    /// to new sessions, or however small the terminals are that are attached to the server.
     ///
     /// # Errors
     /// The name is taken, or tmux refuses.
-    pub fn new_session(&self, new: &NewSession<'_>) -> Result<(), TmuxError> {
+    pub fn new_session(&self, new: &NewSession<'_>) -> Result<PaneFacts, TmuxError> {
         let deadline = Instant::now() + self.deadline;
-        loop {
-            match self.try_new_session(new) {
+        let id = loop {
+            match self.make_session(new) {
                 // The server had no sessions and was about to end; the next call starts another one.
                 Err(TmuxError::NoSession { .. }) if Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(10));
                 }
-                outcome => return outcome,
+                outcome => break outcome?,
             }
+        };
+        let pane = Target::Pane(id);
+        let started = self.prepare_pane(&pane, new);
+        if started.is_err() {
+            // What waits in there would be in the way of the next try. It ends by itself, too.
+            let _ = self.kill_pane(&pane);
         }
+        started
     }
 
-    fn try_new_session(&self, new: &NewSession<'_>) -> Result<(), TmuxError> {
+    /// Makes the session; gives the id of its pane.
+    fn make_session(&self, new: &NewSession<'_>) -> Result<String, TmuxError> {
         // tmux would change the name silently.
-        if exact(new.name).is_err() {
+        let Ok(name) = exact(new.name) else {
             return Err(TmuxError::Failed {
                 command: "tmux new-session".into(),
                 message: format!("{:?} cannot be the name of a tmux session", new.name),
             });
-        }
+        };
         let mut call = Call::new("new-session", new.name).arg("-d").arg("-s").arg(new.name);
+        call = call.hidden_arg("-P").hidden_arg("-F").hidden_arg("#{pane_id}");
         call = call.arg("-x").arg(COLUMNS).arg("-y").arg(ROWS);
         if let Some(cwd) = new.cwd {
             call = call.hidden_arg("-c").hidden_arg(cwd);
@@ -240,31 +259,89 @@ impl Tmux {
             assignment.push(value);
             call = call.hidden_arg("-e").hidden_arg(assignment);
         }
+        call = call.hidden_arg("--").hidden_arg(WAITING);
+        // In the same call, or a user's setting would end the session before anybody looks.
+        call = call.then("set-option").hidden_arg("-t").hidden_arg(format!("{name}:"));
+        let printed = self.run(call.hidden_arg("destroy-unattached").hidden_arg("off"))?;
+        let id = printed.lines().find(|line| is_pane_id(line)).map(ToOwned::to_owned);
+        id.ok_or_else(|| TmuxError::Failed {
+            command: "tmux new-session".into(),
+            message: format!("tmux tells no pane of the new session, but {printed:?}"),
+        })
+    }
+
+    /// Gives a pane its size, its options and its program; what is known of it then.
+    fn prepare_pane(&self, pane: &Target, new: &NewSession<'_>) -> Result<PaneFacts, TmuxError> {
+        let id = pane.argument()?;
+        let facts = self.pane(pane)?;
+        if (facts.width, facts.height) != (COLUMNS_AS_NUMBER, ROWS_AS_NUMBER) && facts.panes_in_window == 1 {
+            let call = Call::new("resize-window", &id).arg("-t").arg(&id);
+            let call = call.arg("-x").arg(COLUMNS).arg("-y").arg(ROWS).then("set-option");
+            // Who attaches later gets the size that they are used to.
+            let call = call.hidden_arg("-w").hidden_arg("-u").hidden_arg("-t").hidden_arg(&id);
+            self.run(call.hidden_arg("window-size"))?;
+        }
+        let call = Call::new("set-option", &id).hidden_arg("-p").hidden_arg("-t").hidden_arg(&id);
+        let call = call.hidden_arg("remain-on-exit").hidden_arg(if new.keep { "on" } else { "off" });
+        let mut call = call.then("respawn-pane").hidden_arg("-k").hidden_arg("-t").hidden_arg(&id);
+        if let Some(cwd) = new.cwd {
+            call = call.hidden_arg("-c").hidden_arg(cwd);
+        }
         if !new.command.is_empty() {
             call = call.hidden_arg("--");
         }
         let call = match new.command {
+            // The program that waits would be started again.
+            [] => call.hidden_arg(SHELL),
             // A single word would be read by a shell.
             [only] => call.hidden_arg(as_shell_command(only)?),
             words => words.iter().fold(call, Call::hidden_arg),
         };
-        if !new.keep {
-            return self.run(call).map(drop);
-        }
-        // In the same call, so that no program is fast enough to end before it.
-        let exact = format!("{}:", exact(new.name)?);
-        let call = call.then("set-option").hidden_arg("-w").hidden_arg("-t").hidden_arg(exact);
-        self.run(call.hidden_arg("remain-on-exit").hidden_arg("on")).map(drop)
+        // In the same call: a program may end before anybody asks.
+        let call = call.then("display-message").hidden_arg("-p").hidden_arg("-t").hidden_arg(&id);
+        let printed = self.run(call.hidden_arg(PANE_FORMAT))?;
+        pane_of(printed.lines().next().unwrap_or_default(), pane)
     }
 
-    /// From now on a session that was started to be kept ends with its program, as sessions do.
+    /// From now on a pane that was started to be kept ends with its program, as panes do.
     ///
     /// # Errors
-    /// No such session, or tmux could not be asked.
-    pub fn let_go(&self, session: &str) -> Result<(), TmuxError> {
-        let exact = format!("{}:", exact(session)?);
-        let call = Call::new("set-option", session).hidden_arg("-w").hidden_arg("-t").hidden_arg(exact);
+    /// No such pane, or tmux could not be asked.
+    pub fn let_go(&self, pane: &Target) -> Result<(), TmuxError> {
+        let id = pane.argument()?;
+        let call = Call::new("set-option", &id).hidden_arg("-p").hidden_arg("-t").hidden_arg(&id);
         self.run(call.arg("remain-on-exit").hidden_arg("off")).map(drop)
+    }
+
+    /// Ends a pane and what runs in it, and its session if it has no other; `false` when there was
+    /// no such pane.
+    ///
+    /// # Errors
+    /// tmux could not be asked.
+    pub fn kill_pane(&self, pane: &Target) -> Result<bool, TmuxError> {
+        let killed =
+            pane.argument().and_then(|exact| self.run(Call::new("kill-pane", &exact).arg("-t").arg(&exact)));
+        present(killed)
+    }
+
+    /// As [`Self::kill_pane`], but only while it has this process: tmux itself compares, so that
+    /// nothing can come in between. `false` when it has another one, or there is no such pane.
+    ///
+    /// # Errors
+    /// tmux could not be asked.
+    pub fn kill_pane_of(&self, pane_id: &str, pid: u32) -> Result<bool, TmuxError> {
+        let exact = match Target::Pane(pane_id.to_owned()).argument() {
+            Ok(exact) => exact,
+            Err(_) => return Ok(false),
+        };
+        let call = Call::new("if-shell", &exact).hidden_arg("-F").hidden_arg("-t").arg(&exact);
+        let call = call.hidden_arg(format!("#{{==:#{{pane_pid}},{pid}}}"));
+        let call = call.hidden_arg(format!("display-message -p killed ; kill-pane -t {exact}"));
+        match self.run(call) {
+            Ok(printed) => Ok(printed.contains("killed")),
+            Err(TmuxError::NoSession { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Which server it is.
@@ -301,37 +378,6 @@ impl Tmux {
             Some(PaneOfSession { session: session.to_owned(), id: id.to_owned(), pid })
         };
         Ok(printed.lines().filter_map(pane).collect())
-    }
-
-    /// Ends a session and the programs in it; `false` when there was none.
-    ///
-    /// # Errors
-    /// tmux could not be asked.
-    pub fn kill_session(&self, session: &str) -> Result<bool, TmuxError> {
-        let killed = exact(session)
-            .and_then(|exact| self.run(Call::new("kill-session", session).arg("-t").arg(&exact)));
-        match killed {
-            Ok(_) => Ok(true),
-            Err(TmuxError::NoSession { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The first pane of a session's active window; `None` when there is no such session.
-    ///
-    /// # Errors
-    /// tmux could not be asked.
-    pub fn first_pane(&self, session: &str) -> Result<Option<String>, TmuxError> {
-        let target = Target::Session(session.to_owned());
-        let listed = target.argument().and_then(|exact| {
-            let call = Call::new("list-panes", session).arg("-t").arg(&exact);
-            self.run(call.hidden_arg("-F").hidden_arg("#{pane_id}"))
-        });
-        match listed {
-            Ok(ids) => Ok(ids.lines().find(|id| !id.is_empty()).map(ToOwned::to_owned)),
-            Err(TmuxError::NoSession { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 
     /// What tmux knows about a pane, in one call.
@@ -428,6 +474,15 @@ impl Tmux {
             }
         }
         program
+    }
+}
+
+/// Whether what was asked for is there.
+fn present(answer: Result<String, TmuxError>) -> Result<bool, TmuxError> {
+    match answer {
+        Ok(_) => Ok(true),
+        Err(TmuxError::NoSession { .. }) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -47,11 +47,16 @@ fn sessions_are_addressed_exactly() {
         assert_eq!(tmux.pane(&target), Err(missing.clone()), "{other:?}");
         assert_eq!(tmux.look(&target, Extent::default()).map(drop), Err(missing.clone()), "{other:?}");
         assert_eq!(tmux.send_keys(&target, &["x"]), Err(missing), "{other:?}");
-        assert_eq!(tmux.kill_session(other), Ok(false), "{other:?}");
+        assert_eq!(tmux.kill_pane(&target), Ok(false), "{other:?}");
     }
-    assert_eq!(tmux.kill_session("codex-abc"), Ok(true));
+    let pane = tmux.pane(&Target::Session("codex-abc".into())).expect("a pane");
+    assert_eq!(tmux.kill_pane_of(&pane.id, pane.pid + 1), Ok(false), "another process");
+    assert_eq!(tmux.kill_pane_of("%99", pane.pid), Ok(false));
+    assert_eq!(tmux.kill_pane_of("codex-abc", pane.pid), Ok(false), "no pane's id");
+    assert_eq!(tmux.has_session("codex-abc"), Ok(true));
+    assert_eq!(tmux.kill_pane_of(&pane.id, pane.pid), Ok(true));
     assert_eq!(tmux.has_session("codex-abc"), Ok(false), "the server is gone with its last session");
-    assert_eq!(tmux.kill_session("codex-abc"), Ok(false));
+    assert_eq!(tmux.kill_pane_of(&pane.id, pane.pid), Ok(false));
 }
 
 #[test]
@@ -61,14 +66,14 @@ fn a_new_session_has_its_size_environment_directory_and_words() {
     let dir = tempfile::tempdir().expect("a directory");
     let command = words(&["sh", "-c", "pwd; echo \"<$A> <$1> <$2>\"; exec cat;", "sh", "two words;", "$A"]);
     let environment = [("A".into(), "1 ' ;".into())];
-    tmux.new_session(&NewSession {
+    let started = tmux.new_session(&NewSession {
         name: "n",
         cwd: Some(dir.path()),
         environment: &environment,
         command: &command,
         keep: false,
-    })
-    .expect("started");
+    });
+    let started = started.expect("started");
     let target = Target::Session("n".into());
     let screen = screen_with(&tmux, &target, "<1 ' ;> <two words;> <$A>");
     let real = dir.path().canonicalize().expect("a path");
@@ -81,7 +86,40 @@ fn a_new_session_has_its_size_environment_directory_and_words() {
     assert!(Path::new("/proc").join(pane.pid.to_string()).exists() || !Path::new("/proc/self").exists());
     let by_id = tmux.pane(&Target::Pane(pane.id.clone())).expect("the same pane");
     assert_eq!(by_id, pane);
-    assert_eq!((tmux.first_pane("n"), tmux.first_pane("o")), (Ok(Some(pane.id)), Ok(None)));
+    assert_eq!((&started.id, started.pid, started.server_pid), (&pane.id, pane.pid, pane.server_pid));
+}
+
+/// Whatever a user's settings and other terminals do to new sessions, the program gets a pane of its
+/// own with the usual size, and its own pane is the one that is given.
+#[test]
+fn hooks_defaults_and_small_terminals_do_not_matter() {
+    let server = TmuxServer::new();
+    let tmux = client(&server);
+    start(&tmux, "earlier", &["cat"]);
+    // A terminal of 40 × 12 on another server that shows a session of this one.
+    let host = TmuxServer::new();
+    let attach =
+        format!("unset TMUX; TMUX_TMPDIR='{}' exec tmux -u attach -t =earlier", server.dir().display());
+    host.tmux(["new-session", "-d", "-s", "phone", "-x", "40", "-y", "12", &attach]);
+    wait::until(LONG, "a narrow terminal", || {
+        server.tmux(["list-clients", "-F", "#{client_width}"]).trim() == "40"
+    });
+    server.tmux(["set-option", "-g", "destroy-unattached", "on"]);
+    server.tmux(["set-option", "-t", "=earlier:", "destroy-unattached", "off"]);
+    for hook in ["new-window cat", "split-window cat", "set-option -w remain-on-exit on"] {
+        server.tmux(["set-hook", "-g", "after-new-session", hook]);
+        let command = words(&["sh", "-c", "echo it is me; exec cat"]);
+        let name = "hooked";
+        let pane = tmux.new_session(&NewSession { name, command: &command, ..Default::default() });
+        let pane = pane.expect(hook);
+        let target = Target::Pane(pane.id.clone());
+        screen_with(&tmux, &target, "it is me");
+        assert_eq!(tmux.has_session(name), Ok(true), "{hook}: nobody is attached");
+        if !hook.starts_with("split") {
+            assert_eq!((pane.width, pane.height), (200, 50), "{hook}");
+        }
+        server.tmux(["kill-session", "-t", "=hooked"]);
+    }
 }
 
 #[test]
@@ -140,7 +178,7 @@ fn keys_are_pressed() {
         tmux.look(&target, Extent::default()).expect("a look").text.contains("stopped")
     });
     let pane = tmux.pane(&target).expect("a pane").id;
-    tmux.kill_session("k").expect("killed");
+    tmux.kill_pane(&target).expect("killed");
     let gone = tmux.send_keys(&Target::Pane(pane.clone()), &["-x", ";"]);
     assert_eq!(gone, Err(TmuxError::NoSession { target: pane }));
 }

@@ -10,7 +10,6 @@ mod spans;
 
 use std::time::{Duration, Instant};
 
-use conveyor_agents::processes;
 use conveyor_agents::rollout::turn_event;
 use conveyor_agents::tmux::Tmux;
 use conveyor_model::Timestamp;
@@ -18,12 +17,13 @@ use conveyor_model::json::compact_record;
 use conveyor_model::records::{Session, Task};
 use conveyor_store::cycles::{self, CycleState};
 use conveyor_store::runs::{self, ActiveRun};
-use conveyor_store::{Tx, codex_events, endpoints, inbox, sessions};
+use conveyor_store::{Tx, codex_events, inbox, sessions};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::addressing::{Life, Lives, Terminal};
 use crate::ingest::{self, Ingested, Progress};
-use crate::{Cx, Error, Result, fault, reference, terminal};
+use crate::{Cx, Error, Result, fault, reference};
 
 use context::ManagerContext;
 use pane::{Looking, PaneSignal};
@@ -100,8 +100,8 @@ struct Subject {
     task: Task,
     binding_id: String,
     worker: Session,
-    /// The tmux server that is recorded for the worker.
-    tmux: Tmux,
+    /// The worker's terminal, if it has one.
+    terminal: Option<Terminal>,
     manager: Session,
     run: Option<ActiveRun>,
     busy_wait_seconds: i64,
@@ -109,7 +109,7 @@ struct Subject {
 
 impl Subject {
     fn has_terminal_of(&self, other: &Self) -> bool {
-        self.worker.tmux() == other.worker.tmux() && self.tmux == other.tmux
+        self.terminal == other.terminal
     }
 }
 
@@ -130,7 +130,7 @@ pub fn cycle(cx: &mut Cx, request: &Request<'_>, progress: Progress<'_>) -> Resu
     let ours = cx.tmux.clone();
     let first = cx.db.read(|tx| subject(tx, request, &ours))?;
     // The terminal is looked at while the beginning is written.
-    let looking = Looking::begin(&first.worker, &first.tmux);
+    let looking = first.terminal.as_ref().map(Looking::begin);
     fault::point("cycle.looked");
     // Another process may have ended the binding or moved the worker meanwhile.
     let (subject, mut phases) = cx.db.write(|tx| {
@@ -167,7 +167,7 @@ fn subject(tx: &mut Tx<'_>, request: &Request<'_>, tmux: &Tmux) -> Result<Subjec
         started_at: Timestamp::from_millis(tx.now()?.as_seconds() * 1000),
         given: request.task.to_owned(),
         binding_id: binding.binding_id,
-        tmux: terminal::server_of(tx, &worker, tmux)?,
+        terminal: Terminal::of_session(tx, &worker, tmux)?,
         worker,
         manager,
         run: runs::active_of_task(tx, &task.id)?,
@@ -190,7 +190,7 @@ fn observe(
     let waiting = Instant::now();
     // What was new may have taken long to read.
     let looking = looking.filter(|looking| still.is_some() && looking.is_fresh());
-    let looking = looking.or_else(|| Looking::begin(&subject.worker, &subject.tmux));
+    let looking = looking.or_else(|| subject.terminal.as_ref().map(Looking::begin));
     let ledger = cx.ledger();
     // What needs the ledger alone is done while the terminal is looked at.
     let (inferred, loaded, after) = cx.db.read(|tx| {
@@ -359,6 +359,5 @@ fn assemble(
 
 /// Whether a session's process runs. What has none of its own cannot be seen to die.
 fn is_alive(tx: &mut Tx<'_>, session: &Session) -> Result<bool> {
-    let runs = session.pid.is_some_and(processes::is_alive);
-    Ok(runs || endpoints::is_without_process(tx, &session.id)?)
+    Ok(Lives::of_one(tx, &session.id)?.of(&session.id, session.pid) != Life::Dead)
 }

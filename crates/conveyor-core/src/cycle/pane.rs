@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use conveyor_agents::screen::{self, Activity, BusyWait};
-use conveyor_agents::tmux::{self, Extent, Look, Target, Tmux, TmuxError};
-use conveyor_model::records::Session;
+use conveyor_agents::tmux::{self, Extent, Look, TmuxError};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Inferred, Subject};
+use crate::addressing::{Found, Terminal};
 
 /// What the worker's terminal showed.
 #[derive(Clone, Debug, Serialize)]
@@ -28,7 +28,17 @@ pub(super) struct PaneSignal {
 }
 
 /// A look at a terminal; `None` where there is none.
-pub(super) type Looked = Option<Result<Look, TmuxError>>;
+pub(super) type Looked = Option<Result<Look, NotSeen>>;
+
+/// Why a terminal could not be looked at.
+pub(super) enum NotSeen {
+    /// It is gone.
+    Gone,
+    /// It is not here.
+    Elsewhere,
+    /// tmux failed.
+    Tmux(TmuxError),
+}
 
 /// How old a look may be: another process may have kept the ledger for itself for long.
 const FRESH: Duration = Duration::from_secs(1);
@@ -36,15 +46,14 @@ const FRESH: Duration = Duration::from_secs(1);
 /// A look at the worker's terminal that is under way: tmux takes longer than the ledger does.
 pub(super) struct Looking {
     begun: Instant,
-    look: Result<tmux::Looking, TmuxError>,
+    terminal: Terminal,
+    look: Result<tmux::Looking, NotSeen>,
 }
 
 impl Looking {
-    /// Begins to look; `None` at a worker without a terminal.
-    pub(super) fn begin(worker: &Session, tmux: &Tmux) -> Option<Self> {
-        let target = Target::Session(worker.tmux()?.to_owned());
-        // Only the screen itself tells what is the case now; what scrolled away is history.
-        Some(Self { begun: Instant::now(), look: tmux.begin_look(target, Extent::default()) })
+    /// Begins to look.
+    pub(super) fn begin(terminal: &Terminal) -> Self {
+        Self { begun: Instant::now(), terminal: terminal.clone(), look: begin(terminal) }
     }
 
     /// Whether this is still the look that the cycle needs.
@@ -53,8 +62,30 @@ impl Looking {
     }
 
     /// Waits for what it shows.
-    pub(super) fn finish(self) -> Result<Look, TmuxError> {
-        self.look?.finish()
+    pub(super) fn finish(self) -> Result<Look, NotSeen> {
+        let look = self.look?.finish().map_err(of_tmux)?;
+        if self.terminal.is_shown_by(&look.pane) { Ok(look) } else { Err(NotSeen::Gone) }
+    }
+}
+
+/// The pane is known in advance where its process is, too, which the look itself tells.
+fn begin(terminal: &Terminal) -> Result<tmux::Looking, NotSeen> {
+    let target = match terminal.pane_to_be_compared() {
+        Some(target) => target,
+        None => match terminal.locate().map_err(of_tmux)? {
+            Found::Here(here) => here.target(),
+            Found::Gone => return Err(NotSeen::Gone),
+            Found::Unknown => return Err(NotSeen::Elsewhere),
+        },
+    };
+    // Only the screen itself tells what is the case now; what scrolled away is history.
+    terminal.tmux.begin_look(target, Extent::default()).map_err(of_tmux)
+}
+
+fn of_tmux(error: TmuxError) -> NotSeen {
+    match error {
+        TmuxError::NoSession { .. } => NotSeen::Gone,
+        error => NotSeen::Tmux(error),
     }
 }
 
@@ -86,11 +117,15 @@ pub(super) fn judge(looked: Looked, subject: &Subject, inferred: &Inferred, new_
             signal.notable_pattern = signal.classifier.map(|found| found.pattern.as_str().to_owned());
             signal.reason = signal.classifier.map_or("pane captured", |found| found.reason).to_owned();
         }
-        Err(TmuxError::NoSession { .. }) => {
+        Err(NotSeen::Gone) => {
             signal.notable_pattern = Some("tmux_session_missing".to_owned());
             signal.reason = format!("tmux session {session} is not running");
         }
-        Err(error) => {
+        Err(NotSeen::Elsewhere) => {
+            signal.reason =
+                format!("the terminal {session} was registered on another machine or in another container");
+        }
+        Err(NotSeen::Tmux(error)) => {
             signal.notable_pattern = Some("pane_signal_error".to_owned());
             signal.reason = error.to_string();
         }

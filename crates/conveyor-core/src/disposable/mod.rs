@@ -276,7 +276,7 @@ fn record(
                 role,
                 codex_session_path: rollout,
                 codex_session_id: &side.codex_session_id(),
-                pid: parent_pid,
+                pid: Some(parent_pid),
                 cwd,
                 tmux_session: None,
                 codex_app_thread_id: side.thread_id,

@@ -150,7 +150,9 @@ fn current_session(request: &Request<'_>) -> (Option<String>, Option<TmuxError>)
     match panes {
         // Several terminals may be attached to one thread; none of them is the one then.
         Ok(panes) => match &panes[..] {
-            [only] => (Some(only.session.clone()), None),
+            [first, rest @ ..] if rest.iter().all(|other| other.id == first.id) => {
+                (Some(first.session.clone()), None)
+            }
             _ => (None, None),
         },
         Err(error) => (None, Some(error)),

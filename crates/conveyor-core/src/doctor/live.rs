@@ -1,15 +1,15 @@
 //! The ledger's workers and managers beside the terminals and processes that there are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use conveyor_agents::processes;
-use conveyor_agents::tmux::{ServerChoice, Tmux, TmuxError};
+use conveyor_agents::tmux::{Target, Tmux, TmuxError};
 use conveyor_model::{Timestamp, json};
-use conveyor_store::endpoints;
 use conveyor_store::supervision::{self, Side, Supervised, Unfinished};
+use conveyor_store::{Tx, sessions};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::addressing::{Found, Lives, Terminal};
 use crate::{Cx, Result};
 
 /// What the machine says about every task.
@@ -117,73 +117,82 @@ pub struct Warning {
 /// Compares the ledger with the machine.
 pub(super) fn compare(cx: &mut Cx, stale_seconds: i64) -> Result<Live> {
     let now = cx.now();
-    let (tasks, sockets, without_process) = cx.db.read(|tx| {
+    let tmux = cx.tmux.clone();
+    let (tasks, sessions) = cx.db.read(|tx| {
         let mut tasks = Vec::new();
         for supervised in supervision::all(tx)? {
             let unfinished = supervision::unfinished_commands(tx, &supervised.task.id)?;
             tasks.push((supervised, unfinished));
         }
-        let without_process = endpoints::sessions_without_process(tx)?;
-        Ok::<_, crate::Error>((tasks, endpoints::tmux_sockets(tx)?, without_process))
+        let sessions = Sessions::load(tx, &tasks, &tmux)?;
+        Ok::<_, crate::Error>((tasks, sessions))
     })?;
-    let mut terminals = Terminals { tmux: &cx.tmux, sockets, without_process, known: BTreeMap::new() };
     let mut live = Live { manager_liveness_warnings: Vec::new(), ok: true, results: Vec::new() };
     for (supervised, unfinished) in tasks {
-        live.manager_liveness_warnings.extend(warning(&supervised, &mut terminals, now, stale_seconds)?);
-        let task = examine(supervised, unfinished, &mut terminals, now)?;
+        live.manager_liveness_warnings.extend(warning(&supervised, &sessions, now, stale_seconds)?);
+        let task = examine(supervised, unfinished, &sessions, now)?;
         live.ok &= task.drift.is_empty();
         live.results.push(task);
     }
     Ok(live)
 }
 
-/// The terminals that there are, each asked for once.
-struct Terminals<'t> {
-    tmux: &'t Tmux,
-    /// The sockets of other servers, by session.
-    sockets: BTreeMap<String, String>,
-    /// Sessions whose process tells nothing about them.
-    without_process: BTreeSet<String>,
-    known: BTreeMap<String, Terminal>,
+/// What the ledger says about the sessions of all tasks.
+struct Sessions {
+    tmux: Tmux,
+    terminals: BTreeMap<String, Terminal>,
+    lives: Lives,
 }
 
-#[derive(Clone)]
-struct Terminal {
-    live: bool,
-    pane_id: Option<String>,
-}
-
-impl Terminals<'_> {
-    fn find(&mut self, session: &str) -> Result<Terminal> {
-        if let Some(known) = self.known.get(session) {
-            return Ok(known.clone());
+impl Sessions {
+    fn load(tx: &mut Tx<'_>, tasks: &[(Supervised, Vec<Unfinished>)], tmux: &Tmux) -> Result<Self> {
+        let mut terminals = BTreeMap::new();
+        let sides = tasks.iter().flat_map(|(task, _)| [&task.worker_session, &task.manager_session]);
+        for side in sides.flatten() {
+            if let Some(session) = sessions::by_id(tx, &side.id)?
+                && let Some(terminal) = Terminal::of_session(tx, &session, tmux)?
+            {
+                terminals.insert(side.id.clone(), terminal);
+            }
         }
-        let tmux = match self.sockets.get(session) {
-            Some(socket) => &self.tmux.clone().on_server(ServerChoice::Socket(socket.into())),
-            None => self.tmux,
-        };
-        let found = match tmux.first_pane(session) {
-            Ok(pane_id) => Terminal { live: pane_id.is_some(), pane_id },
-            // Where there is no tmux, nothing runs in it.
-            Err(TmuxError::NotInstalled { .. }) => Terminal { live: false, pane_id: None },
-            Err(error) => return Err(error.into()),
-        };
-        self.known.insert(session.to_owned(), found.clone());
-        Ok(found)
+        Ok(Self { tmux: tmux.clone(), terminals, lives: Lives::load(tx)? })
+    }
+
+    /// The terminal of a side, with the session that stands behind it.
+    fn terminal(&self, side: &Side, session_id: Option<&str>) -> Option<Terminal> {
+        let name = side.tmux_session.as_deref()?;
+        let of_session = session_id.and_then(|id| self.terminals.get(id));
+        let of_session = of_session.filter(|terminal| terminal.session == name).cloned();
+        Some(of_session.unwrap_or_else(|| Terminal::of_names(&self.tmux, name, side.tmux_pane_id.as_deref())))
+    }
+}
+
+/// Where a terminal is, and the id of the pane that is there under its name.
+fn look(terminal: &Terminal) -> Result<(Option<bool>, Option<String>)> {
+    match terminal.locate() {
+        Ok(Found::Here(here)) => Ok((Some(true), Some(here.facts.id))),
+        Ok(Found::Unknown) => Ok((None, None)),
+        Ok(Found::Gone) => {
+            let namesake = terminal.tmux.pane(&Target::Session(terminal.session.clone()));
+            Ok((Some(false), namesake.ok().map(|pane| pane.id)))
+        }
+        // Where there is no tmux, nothing runs in it.
+        Err(TmuxError::NotInstalled { .. }) => Ok((Some(false), None)),
+        Err(error) => Err(error.into()),
     }
 }
 
 fn examine(
     supervised: Supervised,
     unfinished_commands: Vec<Unfinished>,
-    terminals: &mut Terminals<'_>,
+    sessions: &Sessions,
     now: Timestamp,
 ) -> Result<LiveTask> {
     let Supervised { task, worker, worker_session, manager, manager_session } = supervised;
-    let worker = merged(worker, worker_session).map(|side| found(side, terminals)).transpose()?;
-    let manager = merged(manager, manager_session).map(|side| found(side, terminals)).transpose()?;
+    let worker = both(worker, worker_session, sessions)?;
+    let manager = both(manager, manager_session, sessions)?;
     let mut drift = Vec::new();
-    let is_missing = |found: &Option<Found>, states: &[&str]| {
+    let is_missing = |found: &Option<SideFound>, states: &[&str]| {
         found
             .as_ref()
             .is_some_and(|found| found.live == Some(false) && states.contains(&found.side.state.as_str()))
@@ -194,10 +203,10 @@ fn examine(
     if is_missing(&manager, &["active", "starting", "ready", "stopping"]) {
         drift.push("manager_missing");
     }
-    if worker.as_ref().is_some_and(Found::has_other_pane) {
+    if worker.as_ref().is_some_and(SideFound::has_other_pane) {
         drift.push("worker_pane_mismatch");
     }
-    if manager.as_ref().is_some_and(Found::has_other_pane) {
+    if manager.as_ref().is_some_and(SideFound::has_other_pane) {
         drift.push("manager_pane_mismatch");
     }
     if !unfinished_commands.is_empty() {
@@ -208,7 +217,7 @@ fn examine(
         manager: manager.map(|found| found.into_manager(now)),
         task: TaskState { id: task.id, name: task.name, state: task.state },
         unfinished_commands,
-        worker: worker.map(Found::into_worker),
+        worker: worker.map(SideFound::into_worker),
     })
 }
 
@@ -231,25 +240,24 @@ fn merged(legacy: Option<Side>, session: Option<Side>) -> Option<Side> {
 }
 
 /// A side with what the machine says.
-struct Found {
+struct SideFound {
     side: Side,
     live: Option<bool>,
     pane_id: Option<String>,
 }
 
-fn found(side: Side, terminals: &mut Terminals<'_>) -> Result<Found> {
-    let (live, pane_id) = match &side.tmux_session {
-        Some(session) => {
-            let terminal = terminals.find(session)?;
-            (Some(terminal.live), terminal.pane_id)
-        }
-        None if terminals.without_process.contains(&side.id) => (None, None),
-        None => (side.pid.map(processes::is_alive), None),
+/// One side of a task with what the machine says.
+fn both(legacy: Option<Side>, session: Option<Side>, sessions: &Sessions) -> Result<Option<SideFound>> {
+    let session_id = session.as_ref().map(|session| session.id.clone());
+    let Some(side) = merged(legacy, session) else { return Ok(None) };
+    let (live, pane_id) = match sessions.terminal(&side, session_id.as_deref()) {
+        Some(terminal) => look(&terminal)?,
+        None => (sessions.lives.of(session_id.as_deref().unwrap_or(&side.id), side.pid).known(), None),
     };
-    Ok(Found { side, live, pane_id })
+    Ok(Some(SideFound { side, live, pane_id }))
 }
 
-impl Found {
+impl SideFound {
     fn has_other_pane(&self) -> bool {
         matches!((&self.side.tmux_pane_id, &self.pane_id), (Some(recorded), Some(found)) if recorded != found)
     }
@@ -296,13 +304,13 @@ fn age(since: Option<&str>, now: Timestamp) -> Option<f64> {
 
 fn warning(
     supervised: &Supervised,
-    terminals: &mut Terminals<'_>,
+    sessions: &Sessions,
     now: Timestamp,
     stale_seconds: i64,
 ) -> Result<Option<Warning>> {
     let Some(manager) = &supervised.manager else { return Ok(None) };
-    let Some(session) = &manager.tmux_session else { return Ok(None) };
-    if !terminals.find(session)?.live {
+    let Some(terminal) = sessions.terminal(manager, None) else { return Ok(None) };
+    if look(&terminal)?.0 != Some(true) {
         return Ok(None);
     }
     let never_seen = Warning {

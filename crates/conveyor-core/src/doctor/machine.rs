@@ -12,7 +12,8 @@ use conveyor_store::doctor::{Check, bundled_sqlite};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::legacy::{Config, tmux_session_of, worker_directories};
+use crate::addressing::{Found, Terminal};
+use crate::legacy::{Config, worker_directories};
 use crate::spawn::{self, Installation};
 use crate::{Error, Result};
 
@@ -224,11 +225,12 @@ fn workers(request: &Request<'_>) -> Result<Vec<KnownWorker>> {
     directories
         .into_iter()
         .map(|name| {
-            let status = match request.tmux.has_session(&tmux_session_of(&name)) {
-                Ok(true) => "running",
+            let config = Config::of(root, &name)?.unwrap_or_else(|| Config::from_object(Object::new()));
+            let status = match Terminal::of_worker(&config, &name, request.tmux).locate() {
+                Ok(Found::Here(_)) => "running",
                 // Where there is no tmux, nothing runs in it.
-                Ok(false) | Err(TmuxError::NotInstalled { .. }) => "stopped",
-                Err(_) => "unknown",
+                Ok(Found::Gone) | Err(TmuxError::NotInstalled { .. }) => "stopped",
+                Ok(Found::Unknown) | Err(_) => "unknown",
             };
             Ok::<_, Error>(KnownWorker { config_path: Config::path(root, &name), name, status })
         })

@@ -39,6 +39,12 @@ impl Config {
         self.0.get(key)?.as_str().filter(|text| !text.is_empty())
     }
 
+    /// A number of the configuration.
+    #[must_use]
+    pub fn number(&self, key: &str) -> Option<i64> {
+        self.0.get(key)?.as_i64()
+    }
+
     /// The terminal's name as it is recorded, else the usual one.
     #[must_use]
     pub fn tmux_session(&self, name: &str) -> String {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use conveyor_agents::codex::{AT_SERVER, Codex, Features, WITHOUT_UPDATE};
-use conveyor_agents::tmux::{NewSession, Tmux, TmuxError};
+use conveyor_agents::tmux::{NewSession, PaneFacts, Tmux, TmuxError};
 use conveyor_model::shell::quote;
 
 use crate::Result;
@@ -39,11 +39,11 @@ pub(super) struct Launch<'a> {
     pub(super) prompt: Option<&'a Path>,
 }
 
-/// Launches it.
+/// Launches it; gives the pane that it is in.
 ///
 /// # Errors
 /// Codex is not installed, or tmux does not start the terminal.
-pub(super) fn launch(tmux: &Tmux, surroundings: &Surroundings<'_>, launch: &Launch<'_>) -> Result<()> {
+pub(super) fn launch(tmux: &Tmux, surroundings: &Surroundings<'_>, launch: &Launch<'_>) -> Result<PaneFacts> {
     let installation = surroundings.installation;
     let program = installation.program()?;
     // Old ones do not know the option; where they do not say so, they are taken for newer ones.

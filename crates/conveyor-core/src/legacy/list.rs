@@ -1,10 +1,11 @@
 use std::path::Path;
 
 use conveyor_agents::tmux::TmuxError;
+use conveyor_model::records::Object;
 use serde::Serialize;
 
-use super::config::tmux_session_of;
 use super::{Config, Place, files, status};
+use crate::addressing::{Found, Terminal};
 use crate::{Error, Result};
 
 /// A legacy worker as lists print it.
@@ -50,8 +51,10 @@ fn listed(place: &mut Place, directory: &str) -> Result<Listed> {
     let config = files::read_object(&Config::path(place.root(), directory))?.map(Config::from_object);
     let name = config.as_ref().and_then(|config| config.text("name")).unwrap_or(directory).to_owned();
     let latest = status::latest(place, &name, directory)?;
-    let (running, terminal_error) = match place.tmux().has_session(&tmux_session_of(&name)) {
-        Ok(running) => (running, None),
+    let unknown = Config::from_object(Object::new());
+    let terminal = Terminal::of_worker(config.as_ref().unwrap_or(&unknown), &name, place.tmux());
+    let (running, terminal_error) = match terminal.locate() {
+        Ok(found) => (matches!(found, Found::Here(_)), None),
         // Where there is no tmux, nothing runs in it.
         Err(TmuxError::NotInstalled { .. }) => (false, None),
         Err(error) => (false, Some(error.to_string())),

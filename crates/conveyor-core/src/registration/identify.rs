@@ -13,7 +13,7 @@ use conveyor_store::endpoints::{self, NewEndpoint};
 use serde_json::json;
 
 use super::Rollout;
-use crate::spawn::{record_terminal, tmux_address};
+use crate::addressing::{record_terminal, tmux_address};
 use crate::{Error, Result};
 
 /// How long the server may take.
@@ -123,7 +123,7 @@ impl Identified {
         }
         if let Some((server, session, pane)) = &self.terminal {
             let address = tmux_address(server, session, pane);
-            record_terminal(tx, session_id, address, self.origin, server, pane)?;
+            record_terminal(tx, session_id, address, self.origin, pane)?;
         }
         Ok(())
     }
@@ -176,23 +176,35 @@ fn by_files(sought: &Sought<'_>) -> Result<PathBuf> {
     }
 }
 
-/// The session's terminal: the given one, else the one whose command line names the thread.
+/// The session's terminal: the pane whose command line names the thread, in the given tmux session
+/// where one is given. There a single pane needs no such proof.
 fn terminal(tmux: &Tmux, sought: &Sought<'_>) -> Result<Option<(ServerFacts, String, PaneFacts)>> {
-    let session = match sought.tmux_session {
-        Some(given) => given.to_owned(),
+    let (session, id) = match sought.tmux_session {
+        Some(given) => (given.to_owned(), pane_in(tmux, sought, given)?),
         None => {
             // Inside an agent nothing else proves which terminal is its own. Where tmux cannot be
             // asked there is none.
             let panes = codex::panes_of_thread(tmux, sought.thread_id).unwrap_or_default();
-            let [PaneOfSession { session, .. }] = panes.as_slice() else { return Ok(None) };
-            session.clone()
+            let [PaneOfSession { session, id, .. }] = panes.as_slice() else { return Ok(None) };
+            (session.clone(), id.clone())
         }
     };
-    let pane = tmux.pane(&Target::Session(session.clone())).map_err(|error| match sought.tmux_session {
-        Some(given) => {
-            Error::TerminalNotRunning { name: sought.thread_id.to_owned(), tmux_session: given.to_owned() }
-        }
-        None => error.into(),
-    })?;
+    let pane = tmux.pane(&Target::Pane(id))?;
     Ok(Some((tmux.server_facts()?, session, pane)))
+}
+
+/// The pane of the given tmux session that is meant.
+fn pane_in(tmux: &Tmux, sought: &Sought<'_>, given: &str) -> Result<String> {
+    let mut panes = tmux.panes()?;
+    panes.retain(|pane| pane.session == given);
+    let shown = codex::panes_of_thread(tmux, sought.thread_id)?;
+    let proven: Vec<&PaneOfSession> =
+        panes.iter().filter(|pane| shown.iter().any(|shown| shown.id == pane.id)).collect();
+    let (name, tmux_session) = (sought.thread_id.to_owned(), given.to_owned());
+    match (proven.as_slice(), panes.as_slice()) {
+        ([only], _) => Ok(only.id.clone()),
+        ([], [only]) => Ok(only.id.clone()),
+        (_, []) => Err(Error::TerminalNotRunning { name, tmux_session }),
+        _ => Err(Error::TerminalAmbiguous { name, tmux_session }),
+    }
 }

@@ -6,15 +6,17 @@ use std::path::Path;
 
 use conveyor_agents::processes::{self, DiscoveryError};
 use conveyor_agents::rollout::{self, RolloutError};
+use conveyor_agents::tmux::{PaneFacts, ServerFacts, Target, Tmux};
 use conveyor_model::records::Session;
 use conveyor_model::text::is_blank;
-use conveyor_model::{Adapter, Role};
+use conveyor_model::{Adapter, EndpointOrigin, Role};
 use conveyor_store::audit::{self, AuditEvent};
 use conveyor_store::sessions::{self, Registration};
 use conveyor_store::{Tx, endpoints};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::addressing::{pane_of_process, record_terminal, tmux_address};
 use crate::communication::Communication;
 use crate::{Cx, Error, Result};
 
@@ -124,6 +126,7 @@ pub fn check_name(name: &str) -> Result<()> {
 pub fn register(cx: &mut Cx, request: &Request<'_>) -> Result<Registered> {
     check_name(request.name)?;
     let ledger = cx.ledger();
+    let terminal = terminal_of(&cx.tmux, request);
     let session = cx.db.write(|tx| {
         let session = insert(tx, request)?;
         // Whatever else it was before, it is this now.
@@ -134,6 +137,7 @@ pub fn register(cx: &mut Cx, request: &Request<'_>) -> Result<Registered> {
         if let Some(identified) = request.identified {
             identified.record(tx, &session.id)?;
         }
+        record_terminal_of(tx, request, &session.id, terminal.as_ref())?;
         let payload = json!({
             "codex_session_id": session.codex_session_id,
             "name": session.name,
@@ -165,6 +169,39 @@ pub fn register(cx: &mut Cx, request: &Request<'_>) -> Result<Registered> {
     })
 }
 
+/// The pane of the given tmux session in which the given process is. A process in none of them (in a
+/// container, behind ssh) has no pane that could be proven.
+fn terminal_of(tmux: &Tmux, request: &Request<'_>) -> Option<(ServerFacts, PaneFacts)> {
+    let given = request.tmux_session.filter(|_| request.identified.is_none())?;
+    let pid = u32::try_from(request.pid).ok()?;
+    let id = pane_of_process(tmux, pid).ok()??;
+    let is_there = tmux.panes().ok()?.iter().any(|pane| pane.id == id && pane.session == given);
+    let facts = is_there.then(|| tmux.pane(&Target::Pane(id)).ok()).flatten()?;
+    Some((tmux.server_facts().ok()?, facts))
+}
+
+/// Records the terminal of a session that was registered by its process; what was recorded of a
+/// former one is let go.
+fn record_terminal_of(
+    tx: &mut Tx<'_>,
+    request: &Request<'_>,
+    session_id: &str,
+    terminal: Option<&(ServerFacts, PaneFacts)>,
+) -> Result<()> {
+    match (request.tmux_session, terminal) {
+        (Some(session), Some((server, pane))) => {
+            let address = tmux_address(server, session, pane);
+            record_terminal(tx, session_id, address, EndpointOrigin::Registered, pane)?;
+        }
+        (Some(_), None) if request.identified.is_none() => {
+            endpoints::retire_others(tx, session_id, Adapter::Tmux, "")?;
+            sessions::set_pane(tx, session_id, None)?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 fn insert(tx: &mut Tx<'_>, request: &Request<'_>) -> Result<Session> {
     upsert(
         tx,
@@ -173,7 +210,8 @@ fn insert(tx: &mut Tx<'_>, request: &Request<'_>) -> Result<Session> {
             role: request.role,
             codex_session_path: &request.rollout.path,
             codex_session_id: &request.rollout.session_id,
-            pid: request.pid,
+            // A pid from inside a sandbox means nothing outside.
+            pid: (!processes::is_walled_in()).then_some(request.pid),
             cwd: request.cwd.unwrap_or(&request.rollout.cwd),
             tmux_session: request.tmux_session,
             codex_app_thread_id: request.codex_app_thread_id,

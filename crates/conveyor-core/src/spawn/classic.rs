@@ -34,12 +34,12 @@ pub(super) fn start(cx: &mut Cx, spawn: &Spawn<'_>) -> Result<Spawned> {
 }
 
 fn carry_out(cx: &mut Cx, spawn: &Spawn<'_>) -> Result<Spawned> {
-    terminal::start(cx, spawn, &words(cx, spawn))?;
+    let target = terminal::start(cx, spawn, &words(cx, spawn))?;
     fault::point("spawn.terminal_started");
     let mut trust_accepted = false;
     loop {
-        let pane = match look(cx, spawn, &mut trust_accepted)? {
-            Seen::Ended(last) => return Err(died(cx, spawn, last)),
+        let pane = match look(cx, spawn, &target, &mut trust_accepted)? {
+            Seen::Ended(last) => return Err(died(cx, spawn, &target, last)),
             Seen::Running(pane, state, reason, asked) => (pane, state, reason, asked),
         };
         let (pane, state, reason, asked) = pane;
@@ -50,7 +50,7 @@ fn carry_out(cx: &mut Cx, spawn: &Spawn<'_>) -> Result<Spawned> {
                     .map_err(|error| StartError::Unfinished { reason: error.to_string(), advice })?;
                 spawned.trust_accepted = trust_accepted;
                 fault::point("spawn.registered");
-                let _ = cx.tmux.let_go(&spawn.tmux_session);
+                let _ = cx.tmux.let_go(&target);
                 return Ok(spawned);
             }
             Err(wanting) => wanting,

@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use conveyor_agents::codex::{Client, Codex, CodexError, Features, Version};
-use conveyor_agents::tmux::Tmux;
+use conveyor_agents::tmux::{PaneFacts, Tmux};
 use conveyor_model::Role;
 use conveyor_store::{Location, sessions};
 use serde::Serialize;
@@ -42,7 +42,6 @@ use crate::{Cx, Error, Result};
 
 pub use conveyor_agents::codex::{Approval, Sandbox};
 pub use error::StartError;
-pub(crate) use record::{record_terminal, tmux_address};
 
 /// How long a server that is only looked for may take to let us in.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -133,6 +132,9 @@ pub struct Spawned {
     /// Whether the question about trust was answered.
     #[serde(skip)]
     pub trust_accepted: bool,
+    /// The pane of its terminal.
+    #[serde(skip)]
+    pub(crate) pane: PaneFacts,
 }
 
 /// Makes sure that the tools are there: nothing is opened or written before.

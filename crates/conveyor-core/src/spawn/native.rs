@@ -70,10 +70,10 @@ fn show(cx: &mut Cx, spawn: &Spawn<'_>, client: &mut Client, thread: &Thread) ->
         keep_history: spawn.features.keeps_history,
         name_server: spawn.features.names_server,
     };
-    terminal::start(cx, spawn, &spawn.codex.attach(&thread.id, &how))?;
+    let target = terminal::start(cx, spawn, &spawn.codex.attach(&thread.id, &how))?;
     fault::point("spawn.terminal_started");
     let advice = advice(spawn, &thread.id, &cx.ledger());
-    let (pane, trust_accepted) = match until_ready(cx, spawn)? {
+    let (pane, trust_accepted) = match until_ready(cx, spawn, &target)? {
         Waited::Ready { pane, trust_accepted } => (pane, trust_accepted),
         Waited::Asks(question) => {
             let session = spawn.tmux_session.clone();
@@ -92,7 +92,7 @@ fn show(cx: &mut Cx, spawn: &Spawn<'_>, client: &mut Client, thread: &Thread) ->
     fault::point("spawn.registered");
     // From here on the terminal is subscribed, and it ends with its program as terminals do.
     let _ = client.thread_unsubscribe(&thread.id);
-    let _ = cx.tmux.let_go(&spawn.tmux_session);
+    let _ = cx.tmux.let_go(&target);
     Ok(spawned)
 }
 

@@ -1,16 +1,17 @@
 //! The rows of a started session: all in one transaction.
 
 use conveyor_agents::codex::Thread;
-use conveyor_agents::tmux::{PaneFacts, ServerFacts};
+use conveyor_agents::tmux::PaneFacts;
 use conveyor_model::records::Session;
 use conveyor_model::{Adapter, EndpointOrigin};
+use conveyor_store::Tx;
 use conveyor_store::audit::{self, AuditEvent};
 use conveyor_store::endpoints::{self, NewEndpoint};
 use conveyor_store::sessions::{self, Registration};
-use conveyor_store::{StoreError, Tx};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Spawn, Spawned, StartError};
+use crate::addressing::{record_terminal, tmux_address};
 use crate::{Cx, Result, registration};
 
 /// A session that is proven to be the one that was started.
@@ -37,7 +38,7 @@ pub(super) fn register(cx: &mut Cx, spawn: &Spawn<'_>, proven: &Proven) -> Resul
     let session = cx.db.write(|tx| {
         let session = insert(tx, spawn, proven, &cwd)?;
         let address = tmux_address(&server, &spawn.tmux_session, &proven.pane);
-        record_terminal(tx, &session.id, address, EndpointOrigin::Spawned, &server, &proven.pane)?;
+        record_terminal(tx, &session.id, address, EndpointOrigin::Spawned, &proven.pane)?;
         if let (Some(thread), Some(address)) = (&proven.thread, &endpoint) {
             endpoints::record(
                 tx,
@@ -78,6 +79,7 @@ pub(super) fn register(cx: &mut Cx, spawn: &Spawn<'_>, proven: &Proven) -> Resul
         warnings,
         awaits_prompt: proven.thread.is_some() && spawn.request.prompt.is_some(),
         trust_accepted: false,
+        pane: proven.pane.clone(),
     })
 }
 
@@ -87,7 +89,7 @@ fn insert(tx: &mut Tx<'_>, spawn: &Spawn<'_>, proven: &Proven, cwd: &str) -> Res
         role: spawn.request.role,
         codex_session_path: &proven.path,
         codex_session_id: &proven.codex_session_id,
-        pid: proven.pid.into(),
+        pid: Some(proven.pid.into()),
         cwd,
         tmux_session: Some(&spawn.tmux_session),
         codex_app_thread_id: None,
@@ -98,36 +100,4 @@ fn insert(tx: &mut Tx<'_>, spawn: &Spawn<'_>, proven: &Proven, cwd: &str) -> Res
         return Err(StartError::NameTaken(new.name.to_owned()).into());
     }
     registration::upsert(tx, &new)
-}
-
-/// Where a pane is, for every process of this machine.
-pub(crate) fn tmux_address(server: &ServerFacts, session: &str, pane: &PaneFacts) -> Value {
-    json!({
-        "pane_id": pane.id,
-        "pane_pid": pane.pid,
-        "session": session,
-        "socket_name": server.socket,
-    })
-}
-
-/// Records the pane of a session as its terminal.
-pub(crate) fn record_terminal(
-    tx: &mut Tx<'_>,
-    session_id: &str,
-    address: Value,
-    origin: EndpointOrigin,
-    server: &ServerFacts,
-    pane: &PaneFacts,
-) -> Result<(), StoreError> {
-    endpoints::record(
-        tx,
-        &NewEndpoint {
-            session_id,
-            adapter: Adapter::Tmux,
-            address,
-            incarnation: &format!("{}:{}:{}", server.pid, pane.id, pane.pid),
-            origin,
-            capabilities: json!({}),
-        },
-    )
 }

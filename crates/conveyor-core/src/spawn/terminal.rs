@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use conveyor_agents::tmux::NewSession;
+use conveyor_agents::tmux::{NewSession, Target};
 use conveyor_model::shell::quote_if_needed;
 
 use super::{Spawn, StartError};
@@ -21,8 +21,8 @@ fn script(words: &[String]) -> String {
     )
 }
 
-/// Starts the terminal with this program in it. The pane stays when the program ends.
-pub(super) fn start(cx: &Cx, spawn: &Spawn<'_>, words: &[String]) -> Result<()> {
+/// Starts the terminal with this program in it; gives its pane, which stays when the program ends.
+pub(super) fn start(cx: &Cx, spawn: &Spawn<'_>, words: &[String]) -> Result<Target> {
     let installation = spawn.request.installation;
     let mut environment = vec![(OsString::from("CODEX_HOME"), installation.home.clone().into_os_string())];
     if let Some(home) = &installation.user_home {
@@ -36,7 +36,8 @@ pub(super) fn start(cx: &Cx, spawn: &Spawn<'_>, words: &[String]) -> Result<()> 
         command: &command,
         keep: true,
     };
-    cx.tmux.new_session(&new).map_err(|error| StartError::Tmux(error).into())
+    let pane = cx.tmux.new_session(&new).map_err(StartError::Tmux)?;
+    Ok(Target::Pane(pane.id))
 }
 
 #[cfg(test)]

@@ -36,11 +36,10 @@ pub(super) enum Seen {
 }
 
 /// Looks at the terminal once; answers the trust question if that is allowed, and was not done.
-pub(super) fn look(cx: &Cx, spawn: &Spawn<'_>, trust_accepted: &mut bool) -> Result<Seen> {
-    let target = Target::Session(spawn.tmux_session.clone());
+pub(super) fn look(cx: &Cx, spawn: &Spawn<'_>, pane: &Target, trust_accepted: &mut bool) -> Result<Seen> {
     // When a program ends, tmux moves its screen up by a row to say so.
     let extent = Extent { history_lines: 2, attributes: false };
-    let look = match cx.tmux.look(&target, extent) {
+    let look = match cx.tmux.look(pane, extent) {
         Ok(look) => look,
         Err(TmuxError::NoSession { .. }) => return Ok(Seen::Ended(String::new())),
         Err(error) => return Err(StartError::Tmux(error).into()),
@@ -52,11 +51,11 @@ pub(super) fn look(cx: &Cx, spawn: &Spawn<'_>, trust_accepted: &mut bool) -> Res
     let startup = screen::startup(&visible);
     if startup.state == StartupState::NeedsTrust {
         if !spawn.request.startup.accept_trust {
-            nothing_left(cx, spawn);
+            nothing_left(cx, pane);
             return Err(StartError::NotTrusted(spawn.request.cwd.to_owned()).into());
         }
         if !*trust_accepted && screen::trusts_on_enter(&visible) {
-            *trust_accepted = trust::answer(&cx.tmux, &target).map_err(StartError::Tmux)?;
+            *trust_accepted = trust::answer(&cx.tmux, pane).map_err(StartError::Tmux)?;
         }
     }
     let asked = screen::question(&visible).filter(|_| startup.state != StartupState::NeedsTrust);
@@ -64,11 +63,11 @@ pub(super) fn look(cx: &Cx, spawn: &Spawn<'_>, trust_accepted: &mut bool) -> Res
 }
 
 /// Waits until the composer is shown.
-pub(super) fn until_ready(cx: &Cx, spawn: &Spawn<'_>) -> Result<Waited> {
+pub(super) fn until_ready(cx: &Cx, spawn: &Spawn<'_>, pane: &Target) -> Result<Waited> {
     let mut trust_accepted = false;
     loop {
-        let seen = match look(cx, spawn, &mut trust_accepted)? {
-            Seen::Ended(last) => return Err(died(cx, spawn, last)),
+        let seen = match look(cx, spawn, pane, &mut trust_accepted)? {
+            Seen::Ended(last) => return Err(died(cx, spawn, pane, last)),
             Seen::Running(pane, StartupState::Ready, ..) => {
                 return Ok(Waited::Ready { pane: *pane, trust_accepted });
             }
@@ -84,14 +83,14 @@ pub(super) fn until_ready(cx: &Cx, spawn: &Spawn<'_>) -> Result<Waited> {
 }
 
 /// The refusal of a program that has ended; nothing is left of its terminal.
-pub(super) fn died(cx: &Cx, spawn: &Spawn<'_>, last: String) -> crate::Error {
-    nothing_left(cx, spawn);
+pub(super) fn died(cx: &Cx, spawn: &Spawn<'_>, pane: &Target, last: String) -> crate::Error {
+    nothing_left(cx, pane);
     StartError::Died { session: spawn.tmux_session.clone(), last }.into()
 }
 
 /// Removes a terminal that is of no use to anybody.
-fn nothing_left(cx: &Cx, spawn: &Spawn<'_>) {
-    let _ = cx.tmux.kill_session(&spawn.tmux_session);
+fn nothing_left(cx: &Cx, pane: &Target) {
+    let _ = cx.tmux.kill_pane(pane);
 }
 
 /// The first row that tells of an error, since what follows it is how to get help; else the last row

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use conveyor_agents::codex::{self, Client, CodexError, Methods};
 use conveyor_agents::processes::{Identity, is_walled_in};
-use conveyor_agents::tmux::Tmux;
 use conveyor_model::records::Session;
 use conveyor_store::{StoreError, Tx, sessions};
 use serde_json::Value;
 
+use crate::addressing::{Found, Terminal};
 use crate::legacy::Config;
 use crate::transcripts::{Context, Owner};
 use crate::typing::agent::Sources;
@@ -61,10 +61,8 @@ pub(crate) struct Agent<'a> {
     pub(crate) name: &'a str,
     /// The thread of Codex that it is, as far as known.
     pub(crate) thread: Option<&'a Thread>,
-    /// Its terminal.
-    pub(crate) tmux_session: &'a str,
-    /// The pane of it, as far as known.
-    pub(crate) pane: Option<&'a str>,
+    /// Its terminal, if it has one.
+    pub(crate) terminal: Option<&'a Terminal>,
     /// Whether it is ended even though nobody can say what goes on behind its back.
     pub(crate) force: bool,
 }
@@ -95,9 +93,9 @@ pub(crate) const UNKNOWN: &str = "unknown";
 /// # Errors
 /// As [`end`].
 pub(crate) fn stop(cx: &mut Cx, terminal: &Context, force: bool) -> Result<Ended> {
-    let Some(tmux_session) = &terminal.side.tmux_session else {
+    if terminal.terminal.is_none() {
         return Ok(Ended { killed: false, background_known: true });
-    };
+    }
     let thread = match &terminal.owner {
         Owner::Session => {
             let base = cx.cwd.clone();
@@ -112,22 +110,23 @@ pub(crate) fn stop(cx: &mut Cx, terminal: &Context, force: bool) -> Result<Ended
     let agent = Agent {
         name: &terminal.side.name,
         thread: thread.as_ref(),
-        tmux_session,
-        pane: terminal.side.tmux_pane_id.as_deref(),
+        terminal: terminal.terminal.as_ref(),
         force,
     };
-    end(&cx.cwd, &terminal.tmux, &agent)
+    end(&cx.cwd, &agent)
 }
 
 /// Whether we run in the terminal of a side of a task.
 pub(crate) fn is_around_us(terminal: &Context) -> bool {
-    let pane = terminal.side.tmux_pane_id.as_deref();
-    terminal.side.tmux_session.as_ref().is_some_and(|session| is_around(&terminal.tmux, session, pane))
+    terminal.terminal.as_ref().is_some_and(is_around)
 }
 
 /// Whether we run in this terminal. That terminals cannot be asked is for whoever ends them to say.
-pub(crate) fn is_around(tmux: &Tmux, tmux_session: &str, pane: Option<&str>) -> bool {
-    panes_of(tmux, tmux_session, pane).is_ok_and(|panes| processes::are_around_us(&panes))
+pub(crate) fn is_around(terminal: &Terminal) -> bool {
+    match terminal.locate() {
+        Ok(Found::Here(here)) => processes::are_around_us(&[here.facts.pid]),
+        _ => false,
+    }
 }
 
 /// Ends what goes on for an agent, then its terminal, and looks whether all of it has ended. Homes are
@@ -136,7 +135,7 @@ pub(crate) fn is_around(tmux: &Tmux, tmux_session: &str, pane: Option<&str>) -> 
 /// # Errors
 /// Something that cannot be ended or looked at, within some seconds: the agent does not count as ended
 /// then, though its terminal may be.
-pub(crate) fn end(directory: &Path, tmux: &Tmux, agent: &Agent<'_>) -> Result<Ended> {
+pub(crate) fn end(directory: &Path, agent: &Agent<'_>) -> Result<Ended> {
     let not_ended = |reason: String| Error::AgentNotEnded { name: agent.name.to_owned(), reason };
     if is_walled_in() {
         return Err(not_ended(
@@ -145,16 +144,25 @@ pub(crate) fn end(directory: &Path, tmux: &Tmux, agent: &Agent<'_>) -> Result<En
                 .into(),
         ));
     }
+    let here = match agent.terminal {
+        Some(terminal) => terminal.to_be_ended(agent.name)?,
+        None => None,
+    };
     let mut server = match agent.thread {
         Some(thread) => Server::reach(directory, thread, agent.force).map_err(not_ended)?,
         None => Server::None,
     };
-    let panes = panes_of(tmux, agent.tmux_session, agent.pane)?;
+    let panes: Vec<u32> = here.iter().map(|here| here.facts.pid).collect();
     let mut watched = Watched::below(&panes);
+    // One whose pane is gone may still be there.
+    watched.add_terminal(agent.terminal.and_then(Terminal::process));
     watched.add(server.commands(agent.thread));
     server.end_work().map_err(not_ended)?;
     fault::point("stopping.work_ended");
-    let killed = end_terminal(tmux, agent)?;
+    let killed = match (agent.terminal, &here) {
+        (Some(terminal), Some(here)) => terminal.end(here)?,
+        _ => false,
+    };
     fault::point("stopping.terminal_ended");
     // What the terminal began in its last moment runs in the server. Whatever a command has begun since
     // the first look is below it.
@@ -162,18 +170,6 @@ pub(crate) fn end(directory: &Path, tmux: &Tmux, agent: &Agent<'_>) -> Result<En
     server.end_work().map_err(not_ended)?;
     watched.wait_for_end(Instant::now() + END).map_err(not_ended)?;
     Ok(Ended { killed, background_known: server.knows_all() })
-}
-
-/// The processes of the panes in which an agent's terminal is.
-fn panes_of(tmux: &Tmux, tmux_session: &str, pane: Option<&str>) -> Result<Vec<u32>> {
-    let mut panes = tmux.panes()?;
-    panes.retain(|found| found.session == tmux_session && pane.is_none_or(|recorded| recorded == found.id));
-    Ok(panes.into_iter().map(|pane| pane.pid).collect())
-}
-
-/// Ends an agent's terminal; `false` when there was none any more.
-fn end_terminal(tmux: &Tmux, agent: &Agent<'_>) -> Result<bool> {
-    Ok(tmux.kill_session(agent.tmux_session)?)
 }
 
 /// Who can say what goes on in a thread.

@@ -46,6 +46,11 @@ impl Watched {
         watched
     }
 
+    /// Adds the process of a pane that is gone, where it has outlived it.
+    pub(super) fn add_terminal(&mut self, process: Option<Identity>) {
+        self.terminals.extend(process.filter(Identity::is_running));
+    }
+
     /// Adds what an agent has started elsewhere.
     pub(super) fn add(&mut self, started: Vec<Identity>) {
         let own = std::process::id();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use conveyor_agents::tmux::{Extent, Target};
+use conveyor_agents::tmux::Extent;
 use conveyor_model::WorkerState;
 use conveyor_model::records::Object;
 use conveyor_store::captures::{self, NewCapture};
@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Subject, SubjectKind, resolve};
+use crate::addressing::Here;
 use crate::legacy::{Place, read_object, taken, write_object, write_text};
 use crate::{Cx, Error, Result, digest, tail};
 
@@ -48,27 +49,26 @@ pub struct Captured {
 /// An unknown name, a terminal that is not there, a failing tmux, ledger or file.
 pub fn capture(place: &mut Place, name: &str, history_lines: i64) -> Result<Captured> {
     let subject = resolve(place, name)?;
-    let tmux_session = subject.tmux_session()?;
-    if !subject.tmux.has_session(&tmux_session)? {
-        return Err(Error::TerminalNotRunning { name: name.to_owned(), tmux_session });
-    }
+    let here = subject.terminal()?.require(name)?;
     let root = place.root().to_owned();
-    record(place.cx()?, &root, &subject, history_lines)
+    record(place.cx()?, &root, &subject, &here, history_lines)
 }
 
-/// Captures the terminal of a subject, which must be running, and records it below `root`.
+/// Captures the terminal of a subject, which was found there, and records it below `root`.
 ///
 /// # Errors
 /// A failing tmux, ledger or file.
-pub fn record(cx: &mut Cx, root: &Path, subject: &Subject, history_lines: i64) -> Result<Captured> {
-    let tmux_session = subject.tmux_session()?;
+pub(crate) fn record(
+    cx: &mut Cx,
+    root: &Path,
+    subject: &Subject,
+    here: &Here,
+    history_lines: i64,
+) -> Result<Captured> {
+    let terminal = subject.terminal()?;
     let extent =
         Extent { history_lines: u32::try_from(history_lines.max(0)).unwrap_or(u32::MAX), attributes: false };
-    let look = subject.tmux.look(&Target::Session(tmux_session.clone()), extent)?;
-    let pane_id = match subject.recorded_pane_id() {
-        Some(id) => Some(id.to_owned()),
-        None => subject.tmux.first_pane(&tmux_session)?,
-    };
+    let look = terminal.look_again(&subject.name, here, extent)?;
     let text = look.text.trim_end_matches('\n').to_owned();
     let captured = Captured {
         alternate_screen: look.pane.alternate_screen,
@@ -86,7 +86,7 @@ pub fn record(cx: &mut Cx, root: &Path, subject: &Subject, history_lines: i64) -
     let previous = Meta::of(&read_object(&meta_path)?.unwrap_or_default());
     let changed = previous.sha256.as_deref() != Some(captured.sha256.as_str());
     let unchanged_since = previous.changed_at.filter(|_| !changed);
-    let facts = facts(subject, &tmux_session, pane_id.as_deref());
+    let facts = facts(subject, &terminal.session, &look.pane.id);
     // The ledger first: should we be stopped in between, the text comes in again rather than never.
     let (captured_at, changed_at) = insert(cx, &facts, &captured, changed, unchanged_since.as_deref())?;
     write_text(&captured.transcript_path, &format!("{}\n", captured.text))?;
@@ -101,7 +101,7 @@ pub fn record(cx: &mut Cx, root: &Path, subject: &Subject, history_lines: i64) -
 }
 
 /// What the row of a subject in `workers` says.
-fn facts<'a>(subject: &'a Subject, tmux_session: &'a str, pane_id: Option<&'a str>) -> Facts<'a> {
+fn facts<'a>(subject: &'a Subject, tmux_session: &'a str, pane_id: &'a str) -> Facts<'a> {
     let of_worker = match &subject.kind {
         SubjectKind::Worker(config) => config.facts(&subject.name, tmux_session, WorkerState::Active),
         SubjectKind::Session(session) => Facts {
@@ -113,7 +113,7 @@ fn facts<'a>(subject: &'a Subject, tmux_session: &'a str, pane_id: Option<&'a st
             state: WorkerState::Active,
         },
     };
-    Facts { tmux_pane_id: pane_id, ..of_worker }
+    Facts { tmux_pane_id: Some(pane_id), ..of_worker }
 }
 
 /// Records the capture in the ledger; gives when it was made and since when the text is the same.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use conveyor_agents::screen::{self, Activity, BusyWait};
-use conveyor_agents::tmux::{Extent, Target};
+use conveyor_agents::tmux::Extent;
 use conveyor_model::{Timestamp, WorkerStatus};
 use serde::Serialize;
 
@@ -135,14 +135,11 @@ const USUAL_HEIGHT: usize = 50;
 
 /// The visible screen: of the capture just made, of a further look, else of the last capture.
 fn visible_screen(place: &Place, subject: &Subject, terminal: &mut Terminal) -> Result<Option<String>> {
-    if !terminal.running {
-        return Ok(None);
-    }
+    let Some(here) = &terminal.here else { return Ok(None) };
     if terminal.visible.is_some() {
         return Ok(terminal.visible.take());
     }
-    let target = Target::Session(subject.tmux_session()?);
-    match subject.tmux.look(&target, Extent::default()) {
+    match subject.terminal()?.look_again(&subject.name, here, Extent::default()) {
         Ok(look) => Ok(Some(look.text)),
         Err(error) => {
             terminal.error.get_or_insert(error.to_string());

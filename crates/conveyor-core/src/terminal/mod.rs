@@ -6,15 +6,15 @@ mod idle;
 mod observe;
 mod stop;
 
-use conveyor_agents::tmux::{ServerChoice, Tmux};
-use conveyor_model::Adapter;
 use conveyor_model::records::Session;
-use conveyor_store::{StoreError, Tx, endpoints, sessions};
+use conveyor_store::sessions;
 
-use crate::legacy::{Config, Place, check_name, tmux_session_of};
+use crate::addressing::Terminal;
+use crate::legacy::{Config, Place, check_name};
 use crate::{Error, Result};
 
-pub use capture::{Captured, capture, record};
+pub(crate) use capture::record;
+pub use capture::{Captured, capture};
 pub use classify::{Classified, classify};
 pub use idle::{Health, Idle, IdleRequest, idle_check};
 pub use observe::{Observed, Refresh, status};
@@ -24,8 +24,8 @@ pub use stop::{Request as StopRequest, Stopped, ends_caller as stop_ends_caller,
 pub struct Subject {
     /// The name.
     pub name: String,
-    /// The tmux server that its terminal is in.
-    pub tmux: Tmux,
+    /// Its terminal, if it has one.
+    pub(crate) terminal: Option<Terminal>,
     /// What it is.
     pub kind: SubjectKind,
 }
@@ -39,17 +39,12 @@ pub enum SubjectKind {
 }
 
 impl Subject {
-    /// The terminal that is looked at: a legacy worker's is always the usual one.
+    /// The terminal that is looked at.
     ///
     /// # Errors
     /// A session without a terminal.
-    pub fn tmux_session(&self) -> Result<String> {
-        match &self.kind {
-            SubjectKind::Worker(_) => Ok(tmux_session_of(&self.name)),
-            SubjectKind::Session(session) => {
-                session.tmux().map(ToOwned::to_owned).ok_or_else(|| Error::NoTmuxSession(self.name.clone()))
-            }
-        }
+    pub(crate) fn terminal(&self) -> Result<&Terminal> {
+        self.terminal.as_ref().ok_or_else(|| Error::NoTmuxSession(self.name.clone()))
     }
 
     /// The terminal as it is recorded.
@@ -95,23 +90,11 @@ pub fn resolve(place: &mut Place, name: &str) -> Result<Subject> {
         }
     };
     let ours = place.tmux().clone();
-    let tmux = match &kind {
-        SubjectKind::Worker(_) => ours,
-        SubjectKind::Session(session) => place.cx()?.db.read(|tx| server_of(tx, session, &ours))?,
+    let terminal = match &kind {
+        SubjectKind::Worker(config) => Some(Terminal::of_worker(config, name, &ours)),
+        SubjectKind::Session(session) => {
+            place.cx()?.db.read(|tx| Terminal::of_session(tx, session, &ours))?
+        }
     };
-    Ok(Subject { name: name.to_owned(), kind, tmux })
-}
-
-/// The tmux server that a session's terminal is in: the recorded one, whatever surroundings we run
-/// in, else ours. The ledger must have our tables.
-pub(crate) fn server_of(tx: &mut Tx<'_>, session: &Session, ours: &Tmux) -> Result<Tmux, StoreError> {
-    let endpoint = endpoints::active(tx, &session.id, Adapter::Tmux)?;
-    // What was recorded for another terminal is about a predecessor.
-    let endpoint = endpoint
-        .filter(|endpoint| endpoint.text("session").is_none_or(|known| Some(known) == session.tmux()));
-    let socket = endpoint.as_ref().and_then(|endpoint| endpoint.text("socket_name"));
-    Ok(match socket {
-        Some(socket) => ours.clone().on_server(ServerChoice::Socket(socket.into())),
-        None => ours.clone(),
-    })
+    Ok(Subject { name: name.to_owned(), kind, terminal })
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::capture::{Meta, meta_path, record};
 use super::{Subject, resolve};
+use crate::addressing::{Found, Here};
 use crate::legacy::{self, Latest, Place, read_object};
 use crate::{Error, Result};
 
@@ -92,22 +93,33 @@ pub(super) struct Terminal {
     pub(super) changed_at: Option<String>,
     /// The visible screen, if it was captured just now.
     pub(super) visible: Option<String>,
+    /// Where it was found.
+    pub(super) here: Option<Here>,
 }
 
 pub(super) fn look(place: &mut Place, subject: &Subject, refresh: Refresh) -> Result<Terminal> {
     let mut terminal = Terminal::default();
-    let asked = subject.tmux_session().and_then(|session| Ok(subject.tmux.has_session(&session)?));
+    let asked = subject.terminal().and_then(|terminal| match terminal.locate()? {
+        Found::Here(here) => Ok(Some(here)),
+        Found::Gone => Ok(None),
+        Found::Unknown => Err(terminal.elsewhere(&subject.name)),
+    });
     match asked {
-        Ok(running) => terminal.running = running,
-        Err(error @ (Error::Tmux(_) | Error::NoTmuxSession(_))) => terminal.error = Some(error.to_string()),
+        Ok(here) => {
+            terminal.running = here.is_some();
+            terminal.here = here;
+        }
+        Err(error @ (Error::Tmux(_) | Error::NoTmuxSession(_) | Error::TerminalElsewhere { .. })) => {
+            terminal.error = Some(error.to_string());
+        }
         Err(error) => return Err(error),
     }
     let root = place.root().to_owned();
     let mut failed = false;
-    if let (true, Refresh::Lines(lines)) = (terminal.running, refresh) {
-        match record(place.cx()?, &root, subject, lines) {
+    if let (Some(here), Refresh::Lines(lines)) = (&terminal.here, refresh) {
+        match record(place.cx()?, &root, subject, here, lines) {
             Ok(captured) => terminal.visible = Some(captured.visible),
-            Err(Error::Tmux(error)) => {
+            Err(error @ (Error::Tmux(_) | Error::TerminalNotRunning { .. })) => {
                 failed = true;
                 terminal.error = Some(error.to_string());
             }

@@ -6,9 +6,10 @@ use conveyor_store::sessions;
 use serde_json::{Value, json};
 
 use super::{Subject, SubjectKind, resolve};
-use crate::legacy::{Config, Place, check_name, record_end, tmux_session_of};
+use crate::addressing::{Found, Terminal};
+use crate::legacy::{Config, Place, check_name, record_end};
 use crate::stopping::{self, Agent, Thread};
-use crate::typing::{Guard, Pane, nudge};
+use crate::typing::{Guard, nudge};
 use crate::{Cx, Error, Result};
 
 /// Whom to stop.
@@ -63,20 +64,9 @@ pub fn ends_caller(place: &mut Place, name: &str, inside_agent: bool) -> Result<
     if inside_agent {
         return Ok(true);
     }
-    let (tmux, session, pane) = match resolve(place, name) {
-        Ok(Subject { kind: SubjectKind::Worker(_), .. }) => {
-            (place.tmux().clone(), tmux_session_of(name), None)
-        }
-        Ok(Subject { kind: SubjectKind::Session(session), .. }) => {
-            let cx = place.cx()?;
-            let tmux = cx.tmux.clone();
-            let Some(pane) = cx.db.read(|tx| Pane::of(tx, &session, &tmux))? else { return Ok(false) };
-            (pane.tmux, pane.session, pane.pane_id)
-        }
-        // Stopping says so.
-        Err(_) => return Ok(false),
-    };
-    Ok(stopping::is_around(&tmux, &session, pane.as_deref()))
+    // Whatever is wrong with the name, stopping says so.
+    let Ok(Subject { terminal: Some(terminal), .. }) = resolve(place, name) else { return Ok(false) };
+    Ok(stopping::is_around(&terminal))
 }
 
 /// What the machine says no to, as such.
@@ -85,7 +75,9 @@ fn of_environment(error: Error) -> Error {
         Error::UnknownWorker(_)
         | Error::Tmux(_)
         | Error::AgentNotEnded { .. }
-        | Error::TerminalNotRunning { .. } => error.operational(),
+        | Error::TerminalNotRunning { .. }
+        | Error::TerminalElsewhere { .. }
+        | Error::TerminalAmbiguous { .. } => error.operational(),
         other => other,
     }
 }
@@ -97,8 +89,8 @@ fn words<'a>(request: &Request<'a>, text: &'a str) -> nudge::Request<'a> {
 
 fn stop_worker(place: &mut Place, request: &Request<'_>, config: &Config) -> Result<Stopped> {
     let name = request.name;
-    let tmux_session = tmux_session_of(name);
-    let is_running = place.tmux().has_session(&tmux_session)?;
+    let terminal = Terminal::of_worker(config, name, place.tmux());
+    let is_running = matches!(terminal.locate()?, Found::Here(_));
     let mut unsaid = None;
     if let (true, Some(text)) = (is_running, request.message) {
         unsaid = nudge::last_words_to_worker(place, &words(request, text))?;
@@ -108,8 +100,8 @@ fn stop_worker(place: &mut Place, request: &Request<'_>, config: &Config) -> Res
     }
     let thread = Thread::of_worker(config);
     let force = request.guard.force;
-    let agent = Agent { name, thread: thread.as_ref(), tmux_session: &tmux_session, pane: None, force };
-    let ended = stopping::end(place.cwd(), place.tmux(), &agent)?;
+    let agent = Agent { name, thread: thread.as_ref(), terminal: Some(&terminal), force };
+    let ended = stopping::end(place.cwd(), &agent)?;
     if ended.killed {
         record_end(place.cx()?, name)?;
     }
@@ -122,16 +114,16 @@ fn stop_worker(place: &mut Place, request: &Request<'_>, config: &Config) -> Res
 fn stop_session(place: &mut Place, request: &Request<'_>, session: &Session) -> Result<Stopped> {
     let cx = place.cx()?;
     let tmux = cx.tmux.clone();
-    let pane = cx.db.read(|tx| Pane::of(tx, session, &tmux))?;
-    let pane = pane.ok_or_else(|| Error::NoTmuxSession(session.name.clone()))?;
+    let terminal = cx.db.read(|tx| Terminal::of_session(tx, session, &tmux))?;
+    let terminal = terminal.ok_or_else(|| Error::NoTmuxSession(session.name.clone()))?;
     let facts = |more: Value| {
-        let mut facts = json!({ "role": session.role, "target": pane.name() });
+        let mut facts = json!({ "role": session.role, "target": terminal.name() });
         if let (Some(facts), Value::Object(more)) = (facts.as_object_mut(), more) {
             facts.extend(more);
         }
         facts
     };
-    let is_running = pane.tmux.has_session(&pane.session)?;
+    let is_running = matches!(terminal.locate()?, Found::Here(_));
     let mut unsaid = None;
     if let (true, Some(text)) = (is_running, request.message) {
         unsaid = nudge::last_words(cx, &words(request, text))?;
@@ -146,11 +138,10 @@ fn stop_session(place: &mut Place, request: &Request<'_>, session: &Session) -> 
     let agent = Agent {
         name: &session.name,
         thread: thread.as_ref(),
-        tmux_session: &pane.session,
-        pane: pane.pane_id.as_deref(),
+        terminal: Some(&terminal),
         force: request.guard.force,
     };
-    let ended = stopping::end(&base, &pane.tmux, &agent)?;
+    let ended = stopping::end(&base, &agent)?;
     let killed = ended.killed;
     let mut payload = facts(json!({ "killed_session": killed, "session": session.name }));
     ended.add_to(&mut payload);

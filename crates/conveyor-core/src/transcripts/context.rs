@@ -8,8 +8,9 @@ use conveyor_model::records::Task;
 use conveyor_store::{Tx, bindings, transcripts};
 
 use super::Side;
+use crate::addressing::Terminal;
 use crate::legacy::Config;
-use crate::{Result, reference, terminal};
+use crate::{Result, reference};
 
 /// A terminal that belongs to a side of a task.
 #[derive(Clone, Debug)]
@@ -18,8 +19,8 @@ pub(crate) struct Context {
     pub(crate) role: Role,
     pub(crate) side: Side,
     pub(crate) owner: Owner,
-    /// The tmux server that the terminal is in.
-    pub(crate) tmux: Tmux,
+    /// The terminal, if it has one.
+    pub(crate) terminal: Option<Terminal>,
 }
 
 /// What the terminal is registered as.
@@ -108,10 +109,13 @@ pub(crate) fn find(
         Role::Manager => legacy_manager(tx, task)?,
     };
     let found = match legacy {
-        Some((side, owner)) => Some((side, owner, tmux.clone())),
+        Some((side, owner)) => {
+            let terminal = of_older(&side, &owner, tmux);
+            Some((side, owner, terminal))
+        }
         None => session(tx, tmux, task, role)?,
     };
-    Ok(found.map(|(side, owner, tmux)| Context { task: task.clone(), role, side, owner, tmux }))
+    Ok(found.map(|(side, owner, terminal)| Context { task: task.clone(), role, side, owner, terminal }))
 }
 
 fn legacy_worker(tx: &mut Tx<'_>, state_root: &Path, task: &Task) -> Result<Option<(Side, Owner)>> {
@@ -142,10 +146,30 @@ fn legacy_manager(tx: &mut Tx<'_>, task: &Task) -> Result<Option<(Side, Owner)>>
     }))
 }
 
-fn session(tx: &mut Tx<'_>, tmux: &Tmux, task: &Task, role: Role) -> Result<Option<(Side, Owner, Tmux)>> {
+/// The terminal of somebody of older versions.
+fn of_older(side: &Side, owner: &Owner, tmux: &Tmux) -> Option<Terminal> {
+    let session = side.tmux_session.as_deref()?;
+    let by_names = || Terminal::of_names(tmux, session, side.tmux_pane_id.as_deref());
+    Some(match owner {
+        // Its files may know the process, too; the ledger may know another pane.
+        Owner::LegacyWorker(worker) => {
+            let of_files = Terminal::of_worker(&worker.config, &side.name, tmux);
+            let agree = side.tmux_pane_id.is_none() || side.tmux_pane_id.as_deref() == of_files.pane_id();
+            if agree { of_files } else { by_names() }
+        }
+        Owner::LegacyManager | Owner::Session => by_names(),
+    })
+}
+
+fn session(
+    tx: &mut Tx<'_>,
+    tmux: &Tmux,
+    task: &Task,
+    role: Role,
+) -> Result<Option<(Side, Owner, Option<Terminal>)>> {
     let Some(binding) = bindings::newest_of_task(tx, &task.id)? else { return Ok(None) };
     let Some(session) = reference::bound_session(tx, &binding, role)? else { return Ok(None) };
-    let tmux = terminal::server_of(tx, &session, tmux)?;
+    let terminal = Terminal::of_session(tx, &session, tmux)?;
     let owner = Owner::Session;
     let side = Side {
         tmux_session: session.tmux().map(ToOwned::to_owned),
@@ -154,5 +178,5 @@ fn session(tx: &mut Tx<'_>, tmux: &Tmux, task: &Task, role: Role) -> Result<Opti
         state: session.state,
         tmux_pane_id: session.tmux_pane_id.filter(|pane| !pane.is_empty()),
     };
-    Ok(Some((side, owner, tmux)))
+    Ok(Some((side, owner, terminal)))
 }

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use conveyor_agents::screen::{self, Activity};
-use conveyor_agents::tmux::{Extent, Target, Tmux, TmuxError};
+use conveyor_agents::tmux::Extent;
 use serde_json::{Value, json};
 
 use super::context::{Context, LegacyWorker, MANAGER_MISSING, Owner, TERMINAL_MISSING};
+use crate::addressing::{Found, Here, Terminal};
 use crate::terminal::{self, Subject, SubjectKind};
 use crate::{Cx, Error, Result};
 
@@ -44,49 +45,54 @@ pub(crate) fn is_missing(error: &Error) -> bool {
 /// # Errors
 /// A terminal that is not the registered one, or a failing tmux, ledger or file.
 pub(super) fn look(cx: &mut Cx, state_root: &Path, context: &Context, lines: u32) -> Result<Seen> {
-    let (session, pane_id) = verified(&context.tmux, context)?;
+    let (terminal, here) = verified(context)?;
+    let session = terminal.session.clone();
     if let Owner::LegacyWorker(worker) = &context.owner {
         let name = context.side.name.clone();
         let kind = SubjectKind::Worker(worker.config.clone());
-        let subject = Subject { name, kind, tmux: context.tmux.clone() };
-        let captured = terminal::record(cx, state_root, &subject, lines.into())?;
+        let subject = Subject { name, kind, terminal: Some(terminal.clone()) };
+        let captured = terminal::record(cx, state_root, &subject, &here, lines.into())?;
         return Ok(Seen {
             tmux_session: session,
-            pane_id: Some(pane_id),
+            pane_id: Some(here.facts.id),
             text: captured.text,
             visible: captured.visible,
         });
     }
-    // The pane that was proven, not the one that somebody may have opened beside it.
     let extent = Extent { history_lines: lines, attributes: false };
-    let look = match context.tmux.look(&Target::Pane(pane_id), extent) {
+    let look = match terminal.look_again(&context.side.name, &here, extent) {
         Ok(look) => look,
-        Err(TmuxError::NoSession { .. }) => return Err(refusal(context, &[context.owner.missing()])),
-        Err(error) => return Err(error.into()),
+        Err(Error::TerminalNotRunning { .. }) => return Err(refusal(context, &[context.owner.missing()])),
+        Err(error) => return Err(error),
     };
     let visible = look.visible().to_owned();
     Ok(Seen { tmux_session: session, pane_id: Some(look.pane.id), text: look.text, visible })
 }
 
-/// The terminal's session and first pane, if they are those that are registered.
-fn verified(tmux: &Tmux, context: &Context) -> Result<(String, String)> {
-    let side = &context.side;
+/// The terminal, if it is there and is the one that is registered.
+fn verified(context: &Context) -> Result<(&Terminal, Here)> {
     let mut mismatches = Vec::new();
-    let live = match &side.tmux_session {
-        Some(session) => tmux.first_pane(session)?.map(|pane| (session.clone(), pane)),
-        None => None,
-    };
-    match &live {
-        None => mismatches.push(context.owner.missing()),
-        Some((_, pane)) if side.tmux_pane_id.as_ref().is_some_and(|recorded| recorded != pane) => {
-            mismatches.push(context.owner.other_pane());
+    let found = match &context.terminal {
+        Some(terminal) => match terminal.locate()? {
+            Found::Here(here) => Some((terminal, here)),
+            Found::Unknown => return Err(terminal.elsewhere(&context.side.name)),
+            Found::Gone => {
+                // Something else may be there by the name that people call it.
+                let namesake =
+                    terminal.pane_id().is_some() && terminal.tmux.has_session(&terminal.session)?;
+                mismatches.push(if namesake { context.owner.other_pane() } else { context.owner.missing() });
+                None
+            }
+        },
+        None => {
+            mismatches.push(context.owner.missing());
+            None
         }
-        Some(_) => {}
-    }
+    };
     if let Owner::LegacyWorker(worker) = &context.owner {
         mismatches.extend(config_mismatches(context, worker));
     }
-    live.filter(|_| mismatches.is_empty()).ok_or_else(|| refusal(context, &mismatches))
+    found.filter(|_| mismatches.is_empty()).ok_or_else(|| refusal(context, &mismatches))
 }
 
 /// In what the configuration of a legacy worker differs from the ledger.

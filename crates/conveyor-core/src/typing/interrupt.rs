@@ -274,7 +274,7 @@ pub fn worker(
     let key = key_of(request);
     let followup = (!no_followup).then(|| request.followup.unwrap_or(DEFAULT_FOLLOWUP));
     let (pane, mut agent) = nudge::worker(place, request.name, request.guard);
-    nudge::require_worker(&pane, request.name)?;
+    pane.require(request.name)?;
     let mut report = WorkerReport {
         background: None,
         background_commands: None,
@@ -310,7 +310,7 @@ pub fn worker(
 /// Ends the running turn: through the agent's server where there is one, else by key.
 fn end_turn(pane: &Pane, agent: &mut Agent, request: &Request<'_>, key: &str) -> Result<Done> {
     if !request.guard.strict {
-        pane.tmux.send_keys(&pane.target(), &[key])?;
+        pane.tmux().send_keys(&pane.target(), &[key])?;
         return Ok(Done::Pressed(None));
     }
     if key == ESCAPE
@@ -332,7 +332,7 @@ fn end_turn(pane: &Pane, agent: &mut Agent, request: &Request<'_>, key: &str) ->
         let object = NotReady::new(refusal.clone(), request.name, state, pane.name());
         return Err(Error::TargetNotReady(Box::new(object)));
     }
-    pane.tmux.send_keys(&pane.target(), &[key])?;
+    pane.tmux().send_keys(&pane.target(), &[key])?;
     Ok(Done::Pressed(refusal))
 }
 

@@ -24,7 +24,7 @@ pub mod verdict;
 
 use serde::Serialize;
 
-pub(crate) use pane::{Pane, SHELLS};
+pub(crate) use pane::SHELLS;
 pub use refusal::NotReady;
 
 /// How careful to be with terminals.

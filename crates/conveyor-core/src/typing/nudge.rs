@@ -1,6 +1,7 @@
 //! Sending a text to a terminal: `session-nudge` and `nudge`.
 
 use conveyor_model::DeliveryStage;
+use conveyor_model::records::Object;
 use conveyor_store::deliveries;
 use serde_json::{Value, json};
 
@@ -11,7 +12,8 @@ use super::session::{Assessed, Live, assess_patiently, outcome_of};
 use super::typist::{Care, Keep, Typed, Typist, check_text};
 use super::verdict::Refusal;
 use super::{Delivery, Guard, NotReady, Sent};
-use crate::legacy::{Place, tmux_session_of};
+use crate::addressing::Terminal;
+use crate::legacy::{Config, Place};
 use crate::queue::check_says_something;
 use crate::terminal::{self, SubjectKind};
 use crate::{Cx, Error, Result};
@@ -122,7 +124,7 @@ pub(crate) fn last_words(cx: &mut Cx, request: &Request<'_>) -> Result<Option<Er
 /// A terminal that does not run, a failing tmux.
 pub(crate) fn last_words_to_worker(place: &mut Place, request: &Request<'_>) -> Result<Option<Error>> {
     let (pane, mut agent) = worker(place, request.name, request.guard);
-    require_worker(&pane, request.name)?;
+    pane.require(request.name)?;
     undelivered(tell_worker(&pane, &mut agent, request))
 }
 
@@ -317,26 +319,19 @@ pub(crate) fn delivery(delivery_id: Option<String>, typed: &Typed) -> Delivery {
 /// The terminal of a legacy worker, and what is known of its agent: as much as a session says that
 /// is registered for the same terminal.
 pub(super) fn worker(place: &mut Place, name: &str, guard: Guard) -> (Pane, Agent) {
-    let tmux_session = tmux_session_of(name);
+    let config = Config::of(place.root(), name).ok().flatten();
+    let config = config.unwrap_or_else(|| Config::from_object(Object::new()));
+    let terminal = Terminal::of_worker(&config, name, place.tmux());
     let base = place.root().to_owned();
     let sources = place.look(|tx| {
         let session = conveyor_store::sessions::by_name(tx, name)?;
-        match session.filter(|session| session.tmux() == Some(tmux_session.as_str())) {
+        match session.filter(|session| session.tmux() == Some(terminal.session.as_str())) {
             Some(session) => Sources::of(tx, &session, &base).map(Some),
             None => Ok(None),
         }
     });
     let agent = sources.flatten().unwrap_or_else(Sources::none).ask(guard.native);
-    let pane = Pane { tmux: place.tmux().clone(), session: tmux_session, pane_id: None, pid: None };
-    (pane, agent)
-}
-
-/// Makes sure that a legacy worker's terminal is there.
-pub(super) fn require_worker(pane: &Pane, name: &str) -> Result<()> {
-    if pane.tmux.has_session(&pane.session)? {
-        return Ok(());
-    }
-    Err(Error::TerminalNotRunning { name: name.to_owned(), tmux_session: pane.session.clone() })
+    (Pane::of(terminal), agent)
 }
 
 fn to_worker(place: &mut Place, request: &Request<'_>) -> Result<Option<Error>> {
@@ -344,7 +339,7 @@ fn to_worker(place: &mut Place, request: &Request<'_>) -> Result<Option<Error>> 
     if request.dry_run {
         return Ok(None);
     }
-    require_worker(&pane, request.name)?;
+    pane.require(request.name)?;
     let unconfirmed = tell_worker(&pane, &mut agent, request)?;
     place.log(request.name, "nudge", json!({ "message": request.text }))?;
     Ok(unconfirmed)

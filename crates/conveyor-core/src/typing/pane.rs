@@ -6,14 +6,12 @@ use conveyor_agents::age;
 use conveyor_agents::codex::running_version;
 use conveyor_agents::processes::{ForegroundProcess, foreground};
 use conveyor_agents::screen::{self, Activity, Composer, Cursor, Pattern, Screen};
-use conveyor_agents::tmux::{Extent, Look, PaneFacts, Target, Tmux};
-use conveyor_model::Adapter;
-use conveyor_model::records::Session;
-use conveyor_store::{StoreError, Tx, endpoints};
+use conveyor_agents::tmux::{Extent, Look, PaneFacts, Target, Tmux, TmuxError};
 
 use super::agent::Asked;
 use super::verdict::{Address, Evidence, Input, Program};
-use crate::{Result, terminal};
+use crate::Result;
+use crate::addressing::{Found, Terminal};
 
 /// Between two looks that must agree.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(150);
@@ -24,51 +22,58 @@ const AGENTS: [&str; 1] = ["codex"];
 /// What people's shells are called.
 pub(crate) const SHELLS: [&str; 9] = ["sh", "bash", "dash", "zsh", "fish", "ksh", "tcsh", "csh", "nu"];
 
-/// A pane and how it is addressed.
+/// A terminal and what a look for it found.
 #[derive(Clone, Debug)]
 pub(crate) struct Pane {
-    pub(crate) tmux: Tmux,
-    /// The tmux session that it belongs to.
-    pub(crate) session: String,
-    /// Its own id, where it is recorded.
-    pub(crate) pane_id: Option<String>,
-    /// The process that was recorded for it.
-    pub(crate) pid: Option<i64>,
+    terminal: Terminal,
+    found: Result<Found, TmuxError>,
 }
 
 impl Pane {
-    /// The pane of a registered session; `None` when it has no terminal.
-    pub(crate) fn of(tx: &mut Tx<'_>, session: &Session, tmux: &Tmux) -> Result<Option<Self>, StoreError> {
-        let Some(name) = session.tmux() else { return Ok(None) };
-        let endpoint = endpoints::active(tx, &session.id, Adapter::Tmux)?;
-        // What was recorded for another terminal is about a predecessor.
-        let endpoint = endpoint.filter(|endpoint| endpoint.text("session").is_none_or(|known| known == name));
-        let tmux = terminal::server_of(tx, session, tmux)?;
-        let recorded = session.tmux_pane_id.as_deref().filter(|id| !id.is_empty());
-        let pane_id = recorded.or_else(|| endpoint.as_ref()?.text("pane_id")).map(ToOwned::to_owned);
-        let pid = endpoint.as_ref().and_then(|endpoint| endpoint.number("pane_pid"));
-        Ok(Some(Self { tmux, session: name.to_owned(), pane_id, pid }))
+    /// Looks for a terminal. What fails is told when the pane is used.
+    pub(crate) fn of(terminal: Terminal) -> Self {
+        Self { found: terminal.locate(), terminal }
     }
 
-    /// Where keys go to.
+    /// The tmux server that it is in.
+    pub(crate) fn tmux(&self) -> &Tmux {
+        &self.terminal.tmux
+    }
+
+    /// The tmux session that it was registered in.
+    pub(crate) fn session(&self) -> &str {
+        &self.terminal.session
+    }
+
+    /// Makes sure that it is there.
+    ///
+    /// # Errors
+    /// It is not, or it was recorded elsewhere; tmux could not be asked.
+    pub(crate) fn require(&self, name: &str) -> Result<()> {
+        match &self.found {
+            Ok(Found::Here(_)) => Ok(()),
+            Ok(Found::Gone) => Err(self.terminal.not_running(name)),
+            Ok(Found::Unknown) => Err(self.terminal.elsewhere(name)),
+            Err(error) => Err(error.clone().into()),
+        }
+    }
+
+    /// Where keys go to; nowhere, if it was not found.
     pub(crate) fn target(&self) -> Target {
-        match &self.pane_id {
-            Some(id) => Target::Pane(id.clone()),
-            None => Target::Session(self.session.clone()),
+        match &self.found {
+            Ok(Found::Here(here)) => here.target(),
+            _ => Target::Pane(String::new()),
         }
     }
 
     /// The target as people see it.
     pub(crate) fn name(&self) -> String {
-        match &self.pane_id {
-            Some(id) => format!("{}:{id}", self.session),
-            None => self.session.clone(),
-        }
+        self.terminal.name()
     }
 
     /// One look at the visible screen.
     pub(crate) fn look(&self) -> Result<Look> {
-        Ok(self.tmux.look(&self.target(), Extent { history_lines: 0, attributes: true })?)
+        Ok(self.terminal.tmux.look(&self.target(), Extent { history_lines: 0, attributes: true })?)
     }
 
     /// Everything about the pane, with what the agent's own sources say. Two looks must agree.
@@ -76,7 +81,7 @@ impl Pane {
         let first = self.look()?;
         std::thread::sleep(BETWEEN_LOOKS);
         let second = self.look()?;
-        let address = self.address(&second.pane)?;
+        let address = self.address(&second.pane);
         let both = (composer(&first), composer(&second));
         let agreed =
             if both.0 == both.1 && first.pane.id == second.pane.id { both.1 } else { Composer::Unknown };
@@ -87,19 +92,18 @@ impl Pane {
 
     /// What may have changed since: where keys go, what the agent does, what the screen shows.
     pub(crate) fn examine_again(&self, asked: Asked) -> Result<Evidence> {
-        Ok(evidence(&self.look()?, Address::Exact, asked))
+        let look = self.look()?;
+        let address = self.address(&look.pane);
+        Ok(evidence(&look, address, asked))
     }
 
-    fn address(&self, pane: &PaneFacts) -> Result<Address> {
-        if self.pid.is_some_and(|pid| pid != i64::from(pane.pid)) {
-            return Ok(Address::Replaced);
+    fn address(&self, pane: &PaneFacts) -> Address {
+        match &self.found {
+            Ok(Found::Here(here)) if !here.is_shown_by(pane) => Address::Replaced,
+            Ok(Found::Here(here)) if here.proven => Address::Exact,
+            Ok(Found::Here(_)) => Address::Ambiguous,
+            _ => Address::Replaced,
         }
-        if self.pane_id.is_none() {
-            return Ok(if pane.panes_in_window == 1 { Address::Exact } else { Address::Ambiguous });
-        }
-        // Another server may have given the recorded number to another pane.
-        let of_session = self.tmux.pane(&Target::Session(self.session.clone()))?;
-        Ok(if of_session.window_id == pane.window_id { Address::Exact } else { Address::Elsewhere })
     }
 }
 

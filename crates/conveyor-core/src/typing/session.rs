@@ -19,6 +19,7 @@ use super::record::normalised;
 use super::typist::{Typed, Typist, check_lines};
 use super::verdict::{self, Activity, Evidence, Grade, Refusal};
 use super::{Guard, NotReady};
+use crate::addressing::Terminal;
 use crate::{Cx, Error, Result, digest};
 
 /// A session with its terminal and the sources about its agent.
@@ -39,15 +40,15 @@ impl Live {
     /// The session of this name.
     pub(crate) fn find(cx: &mut Cx, name: &str, guard: Guard) -> Result<Self> {
         let (base, tmux) = (cx.cwd.clone(), cx.tmux.clone());
-        let (session, pane, sources) = cx.db.read(|tx| {
+        let (session, terminal, sources) = cx.db.read(|tx| {
             let session =
                 sessions::by_name(tx, name)?.ok_or_else(|| Error::UnknownSession(name.to_owned()))?;
-            let pane = Pane::of(tx, &session, &tmux)?;
+            let terminal = Terminal::of_session(tx, &session, &tmux)?;
             let sources = Sources::of(tx, &session, &base)?;
-            Ok::<_, Error>((session, pane, sources))
+            Ok::<_, Error>((session, terminal, sources))
         })?;
-        let pane = pane.ok_or_else(|| Error::NoTerminalOfSession(name.to_owned()))?;
-        Ok(Self { session, pane, agent: sources.ask(guard.native) })
+        let terminal = terminal.ok_or_else(|| Error::NoTerminalOfSession(name.to_owned()))?;
+        Ok(Self { session, pane: Pane::of(terminal), agent: sources.ask(guard.native) })
     }
 
     /// The session of this id; `None` when there is none, or it has no terminal.
@@ -55,22 +56,20 @@ impl Live {
         let (base, tmux) = (cx.cwd.clone(), cx.tmux.clone());
         let found = cx.db.read(|tx| {
             let Some(session) = sessions::by_id(tx, id)? else { return Ok::<_, Error>(None) };
-            let Some(pane) = Pane::of(tx, &session, &tmux)? else { return Ok(None) };
+            let Some(terminal) = Terminal::of_session(tx, &session, &tmux)? else { return Ok(None) };
             let sources = Sources::of(tx, &session, &base)?;
-            Ok(Some((session, pane, sources)))
+            Ok(Some((session, terminal, sources)))
         })?;
-        Ok(found.map(|(session, pane, sources)| Self { session, pane, agent: sources.ask(guard.native) }))
+        Ok(found.map(|(session, terminal, sources)| Self {
+            session,
+            pane: Pane::of(terminal),
+            agent: sources.ask(guard.native),
+        }))
     }
 
     /// Makes sure that its terminal is there.
     pub(crate) fn require_running(&self) -> Result<()> {
-        if self.pane.tmux.has_session(&self.pane.session)? {
-            return Ok(());
-        }
-        Err(Error::TerminalNotRunning {
-            name: self.session.name.clone(),
-            tmux_session: self.pane.session.clone(),
-        })
+        self.pane.require(&self.session.name)
     }
 
     /// What stands where messages are typed, as far as one look tells.

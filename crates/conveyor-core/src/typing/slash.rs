@@ -232,7 +232,7 @@ fn not_proven(live: &Live, candidates: usize) -> Error {
     Error::NewThreadNotProven {
         name: session.name.clone(),
         role: session.role.clone(),
-        tmux_session: live.pane.session.clone(),
+        tmux_session: live.pane.session().to_owned(),
         candidates,
     }
 }

@@ -85,7 +85,7 @@ pub(crate) fn check_lines(text: &str, pane: &PaneFacts) -> Option<Refusal> {
 
 impl Typist<'_> {
     fn tmux(&self) -> &Tmux {
-        &self.pane.tmux
+        self.pane.tmux()
     }
 
     /// Hands the text to tmux. Nothing has reached the pane yet.

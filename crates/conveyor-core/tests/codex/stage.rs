@@ -284,6 +284,7 @@ fn ledger(file: &Path, thread: &Thread, project: &Path, tmux: &TmuxServer) -> Cx
     let options = OpenOptions {
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),
+        machine: conveyor_model::Machine::default(),
         server_password: None,
         password_file: None,
     };

@@ -40,6 +40,7 @@ impl Place {
         let options = OpenOptions {
             clock: self.clock.clone(),
             ids: self.ids.clone(),
+            machine: conveyor_model::Machine::default(),
             server_password: None,
             password_file: None,
         };

@@ -120,6 +120,10 @@ pub(crate) static ADDITIONS: &[Addition] = &[
     Addition::Column("sessions", text("rollout_device").null()),
     Addition::Column("sessions", text("rollout_inode").null()),
     Addition::Column("sessions", text("rollout_digest").null()),
+    // Where the pid of a session means something: machine, its run, its table of processes.
+    Addition::Column("sessions", text("host_id").null()),
+    Addition::Column("sessions", text("boot_id").null()),
+    Addition::Column("sessions", text("pid_namespace").null()),
     // Completions up to this event have been routed.
     Addition::Column("sessions", integer("routed_event_id").null()),
     // Who read an event from its rollout, if it was a dispatcher.
@@ -191,6 +195,10 @@ pub(crate) static ADDITIONS: &[Addition] = &[
             .unique()
             .only("state = 'active'"),
     ),
+    // Where a pane or a socket means something.
+    Addition::Column("session_endpoints", text("host_id").null()),
+    Addition::Column("session_endpoints", text("boot_id").null()),
+    Addition::Column("session_endpoints", text("pid_namespace").null()),
     Addition::Table(&STATES),
     Addition::Table(&FORMER_ROLLOUTS),
     Addition::Index(

@@ -65,7 +65,12 @@ fn a_worker_is_files_rows_and_a_terminal() {
         insta::assert_snapshot!("create_contract", world.normal(&contract));
         let pane = pane_of(world, "codex-a");
         let normal = |text: &str| world.normal(text).replace(&format!("\"{pane}\""), "\"[PANE]\"");
-        insta::assert_snapshot!("create_config", normal(&file(world, "a", "config.json")));
+        let config: Value = serde_json::from_str(&file(world, "a", "config.json")).unwrap();
+        let process = ["pane_pid", "pane_started", "server_pid"].map(|key| config[key].to_string());
+        let steady = |text: String| {
+            process.iter().fold(text, |text, value| text.replace(&format!(": {value}"), ": [PROCESS]"))
+        };
+        insta::assert_snapshot!("create_config", steady(normal(&file(world, "a", "config.json"))));
         insta::assert_snapshot!("create_status", file(world, "a", "status.json"));
         insta::assert_snapshot!("create_log", normal(&file(world, "a", "events.jsonl")));
         assert_eq!(file(world, "a", "transcript.txt"), "");

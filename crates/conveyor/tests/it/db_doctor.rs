@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::{World, on_both_engines, on_sqlite};
+use crate::panes;
 use crate::terminals;
 
 fn examined(world: &World, code: u8) -> Value {
@@ -51,11 +52,16 @@ fn a_ledger_that_agrees_with_the_machine() {
         world.sql(&format!("update sessions set pid = {pid}"));
         world.sql("update sessions set tmux_session = 'agent' where role = 'worker'");
         terminals::start(world, "agent", "exec cat");
-        let pane = world.tmux.tmux(["list-panes", "-t", "=agent:", "-F", "#{pane_id}"]);
+        panes::put_into(world, "demo-worker", "agent");
+        let ask = |format: &str| world.tmux.tmux(["list-panes", "-t", "=agent:", "-F", format]);
+        let (pane, process) = (ask("#{pane_id}"), ask("#{pane_pid}"));
         world.sql(&format!("update sessions set tmux_pane_id = '{}' where role = 'worker'", pane.trim()));
         let before = world.dump();
         let shown = serde_json::to_string_pretty(&live(world, 0, &[])).unwrap();
-        insta::assert_snapshot!("db_doctor_live", shown.replace(&pid.to_string(), "[PID]"));
+        insta::assert_snapshot!(
+            "db_doctor_live",
+            shown.replace(&pid.to_string(), "[PID]").replace(process.trim(), "[PID]")
+        );
         assert_eq!(world.dump(), before, "it writes nothing");
     });
 }

@@ -16,7 +16,13 @@ fn context(world: &World) -> Cx {
         false => Location::File(PathBuf::from(ledger)),
     };
     let (clock, ids) = (world.clock.clone(), std::sync::Arc::new(RandomIds));
-    let options = OpenOptions { clock, ids, server_password: None, password_file: None };
+    let options = OpenOptions {
+        clock,
+        ids,
+        machine: conveyor_model::Machine::default(),
+        server_password: None,
+        password_file: None,
+    };
     let db = Db::open(&location, Access::Write, options).unwrap();
     let tmux = Tmux::new("tmux", ServerChoice::Directory(world.tmux.dir().to_owned()));
     Cx { db, cwd: world.dir().to_owned(), parent_pid: 1, tmux }

@@ -350,7 +350,13 @@ fn db(world: &World) -> Db {
     let location =
         if world.is_sqlite() { Location::File(world.file()) } else { Location::server(&ledger).unwrap() };
     let clock = world.clock.clone();
-    let options = OpenOptions { clock, ids: Arc::new(RandomIds), server_password: None, password_file: None };
+    let options = OpenOptions {
+        clock,
+        ids: Arc::new(RandomIds),
+        machine: conveyor_model::Machine::default(),
+        server_password: None,
+        password_file: None,
+    };
     Db::open(&location, Access::Write, options).unwrap()
 }
 

@@ -29,9 +29,14 @@ pub fn captured(world: &World, session: &str) -> String {
     world.tmux.tmux(["capture-pane", "-p", "-t", &format!("={session}:")])
 }
 
-/// Gives a session of the ledger a terminal.
+/// Gives a session of the ledger a terminal, as older programs recorded it: by the name of the tmux
+/// session and the process that runs there, if one does.
 pub fn put_into(world: &World, name: &str, tmux_session: &str) {
-    world.sql(&format!("update sessions set tmux_session = '{tmux_session}' where name = '{name}'"));
+    let target = format!("={tmux_session}:");
+    let pid = world.tmux.try_tmux(["display-message", "-p", "-t", &target, "#{pane_pid}"]);
+    let pid = pid.ok().filter(|pid| !pid.trim().is_empty());
+    let pid = pid.map_or(String::new(), |pid| format!(", pid = {}", pid.trim()));
+    world.sql(&format!("update sessions set tmux_session = '{tmux_session}'{pid} where name = '{name}'"));
 }
 
 /// Whether the server has a session.

@@ -332,6 +332,8 @@ fn a_terminal_that_is_gone_fails_a_command_and_keeps_a_completion() {
         let _other = stage(world);
         put_into(world, "demo-worker", "codex-gone");
         put_into(world, "demo-manager", "codex-gone-too");
+        // The processes that were in them have ended.
+        world.sql("update sessions set pid = 2147483647");
         nudge(world, "one");
         nudge(world, "two");
         world.sql(&format!(

@@ -22,6 +22,7 @@ fn stage(world: &World) -> (FakeCodex<'_>, Cx) {
     let options = OpenOptions {
         clock: world.clock.clone(),
         ids: Arc::new(RandomIds),
+        machine: conveyor_model::Machine::default(),
         server_password: None,
         password_file: None,
     };

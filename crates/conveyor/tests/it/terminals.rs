@@ -85,13 +85,18 @@ fn a_capture_is_recorded_once_for_each_content() {
 fn a_legacy_worker_is_captured_with_what_its_files_say() {
     on_both_engines(|world| {
         let config =
-            json!({ "identity_token": "t-1", "cwd": "/srv", "tmux_pane_id": "%77", "tmux_session": "x" });
+            json!({ "identity_token": "t-1", "cwd": "/srv", "tmux_pane_id": "%0", "tmux_session": "x" });
         worker(world, "a", &config);
         show(world, "codex-a", "02-idle-new.txt");
+        let pane = world.tmux.tmux(["list-panes", "-t", "=codex-a:", "-F", "#{pane_id}"]);
+        assert_eq!(pane.trim(), "%0");
         assert_eq!(world.json(&["capture", "a"])["name"], "a");
         let row = "select tmux_session || ' ' || tmux_pane_id || ' ' || identity_token || ' ' || cwd || ' ' || state \
                    from workers";
-        assert_eq!(world.scalar(row), "codex-a %77 t-1 /srv active");
+        assert_eq!(world.scalar(row), "codex-a %0 t-1 /srv active");
+        // A pane that lies elsewhere is not the worker's, whoever has the name of its session.
+        worker(world, "a", &json!({ "identity_token": "t-1", "cwd": "/srv", "tmux_pane_id": "%77" }));
+        assert!(world.refused(&["capture", "a"]).contains("is not running"));
     });
 }
 

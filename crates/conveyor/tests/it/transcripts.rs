@@ -111,6 +111,7 @@ fn the_registered_pane_is_captured_whichever_is_active() {
         let pane = world.tmux.tmux(["list-panes", "-t", "=codex-demo-worker:", "-F", "#{pane_id}"]);
         world
             .sql(&format!("update sessions set tmux_pane_id = '{}' where name = 'demo-worker'", pane.trim()));
+        panes::put_into(world, "demo-worker", "codex-demo-worker");
         world.tmux.tmux(["split-window", "-t", "=codex-demo-worker:", "exec sleep 600"]);
         let content = ["transcript-capture", "demo", "--role", "worker", "--include-content", "--json"];
         let report = world.json(&content);
@@ -197,6 +198,9 @@ fn workers_and_managers_of_older_versions() {
         let ran = world.run(&["transcript-capture", "old"]);
         insta::assert_snapshot!("transcript_legacy_mismatches", ran.stdout);
 
+        // Terminals that are not the recorded ones are not ended.
+        world.sql("update workers set tmux_pane_id = '%0'");
+        world.sql("update managers set tmux_pane_id = '%1'");
         let closed = world.json(&["stop-task", "old", "--stop-worker"]);
         assert_eq!((&closed["killed_worker"], &closed["killed_manager"]), (&json!(true), &json!(true)));
         assert_eq!(

@@ -170,7 +170,8 @@ fn a_shell_a_mode_and_a_missing_terminal_refuse() {
         world.tmux.tmux(["copy-mode", "-t", "=codex-demo:"]);
         refused(&fake, &nudge(world, &["hello", "--json"]), 2, "pane_in_mode");
         world.tmux.tmux(["send-keys", "-t", "=codex-demo:", "-X", "cancel"]);
-        world.tmux.tmux(["split-window", "-d", "-t", "=codex-demo:", "sleep 600"]);
+        // A process that is in no pane proves none.
+        world.sql("update sessions set pid = 1 where name = 'demo-worker'");
         refused(&fake, &nudge(world, &["hello", "--json"]), 1, "unproven");
 
         world.tmux.tmux(["new-session", "-d", "-s", "codex-shell", "-x", "80", "-y", "20", "exec sh"]);
@@ -187,6 +188,7 @@ fn a_shell_a_mode_and_a_missing_terminal_refuse() {
         );
 
         put_into(world, "demo-worker", "codex-gone");
+        world.sql("update sessions set pid = 2147483647 where name = 'demo-worker'");
         let gone = nudge(world, &["hello", "--json"]);
         assert_eq!((gone.code, gone.stdout.as_str()), (2, ""), "{}", gone.stderr);
         assert!(gone.stderr.contains("codex-gone") && gone.stderr.contains("not running"));

@@ -86,21 +86,16 @@ fn is_younger(sent_at: &str, failed_at: Option<Timestamp>) -> bool {
 
 /// Why the terminal is not there; `None` when it is.
 pub(super) fn absence(live: &Live) -> Option<Gate> {
-    let tmux = &live.pane.tmux;
-    match tmux.has_session(&live.pane.session) {
-        Ok(true) => None,
-        Ok(false) => Some(match tmux.is_running() {
-            Ok(true) => Gate::Gone(not_running(live)),
+    match live.require_running() {
+        Ok(()) => None,
+        Err(error @ Error::TerminalNotRunning { .. }) => Some(match live.pane.tmux().is_running() {
+            Ok(true) => Gate::Gone(error.to_string()),
             Ok(false) => Gate::Closed(Closed::server_down("no tmux server is running".into())),
             Err(error) => Gate::Closed(Closed::server_down(error.to_string())),
         }),
+        // Whoever runs where it was registered delivers it.
         Err(error) => Some(Gate::Closed(Closed::server_down(error.to_string()))),
     }
-}
-
-fn not_running(live: &Live) -> String {
-    let (name, tmux_session) = (live.session.name.clone(), live.pane.session.clone());
-    Error::TerminalNotRunning { name, tmux_session }.to_string()
 }
 
 fn of_failure(live: &Live, error: Error) -> Result<Gate> {

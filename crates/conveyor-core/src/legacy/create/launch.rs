@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use conveyor_agents::tmux::PaneFacts;
 use conveyor_model::Role;
 use serde_json::json;
 
@@ -17,6 +18,8 @@ use crate::{Error, Result};
 pub(super) struct Launched {
     /// By way of a server: the session.
     spawned: Option<Spawned>,
+    /// The pane that it is in.
+    pub(super) pane: PaneFacts,
 }
 
 impl Launched {
@@ -81,7 +84,8 @@ pub(super) fn launch(
         if spawned.trust_accepted {
             place.log(request.name, "accept_trust", json!({}))?;
         }
-        return Ok(Launched { spawned: Some(spawned) });
+        let pane = spawned.pane.clone();
+        return Ok(Launched { spawned: Some(spawned), pane });
     }
     let tmux_session = tmux_session_of(request.name);
     let new = Launch {
@@ -92,11 +96,11 @@ pub(super) fn launch(
         prompt: request.with_contract.then_some(worker.contract_path.as_path()),
     };
     let launched = launch_by_command(place.tmux(), &request.surroundings, &new);
-    launched.map_err(|error| match is_taken(&error) {
+    let pane = launched.map_err(|error| match is_taken(&error) {
         true => Error::from(StartError::TerminalTaken(tmux_session.clone())),
         false => error,
     })?;
-    Ok(Launched { spawned: None })
+    Ok(Launched { spawned: None, pane })
 }
 
 /// Gives the contract to a worker that has not got it at its start.

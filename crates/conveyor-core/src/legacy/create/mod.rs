@@ -19,11 +19,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use conveyor_agents::desktop::{Desktop, WindowChoice};
+use conveyor_agents::tmux::Target;
 use conveyor_model::WorkerState;
 use conveyor_store::{audit, sessions, workers};
 use serde_json::json;
 
 use super::{Config, Place, Surroundings, tmux_session_of};
+use crate::addressing::Terminal;
 use crate::stopping::{self, Agent, Thread};
 use crate::windows::{self, Opened};
 use crate::{Cx, Error, Result};
@@ -114,17 +116,18 @@ pub fn create(place: &mut Place, desktop: &Desktop, request: &Request<'_>) -> Re
     let prepared = launch::prepare(place, request, &start)?;
     let mut worker = record::candidate(place, request, begun)?;
     let launched = launch::launch(place, request, &mut worker, prepared)?;
-    record::active(place, request, &mut worker)?;
+    record::active(place, request, &mut worker, &launched.pane)?;
+    let target = Target::Pane(launched.pane.id.clone());
 
     let mut trust_accepted = launched.trust_accepted();
     let mut startup = None;
     if let Some(seconds) = request.wait_ready {
-        let seen = watch::until_ready(place, request, seconds, trust_accepted)?;
+        let seen = watch::until_ready(place, request, &target, seconds, trust_accepted)?;
         trust_accepted = seen.trust_accepted;
         record::startup(place, request, &mut worker, &seen)?;
         startup = Some(seen);
     } else if request.accept_trust && launched.is_unwatched() {
-        trust_accepted = watch::accept_trust_once(place, request)?;
+        trust_accepted = watch::accept_trust_once(place, request, &target)?;
     }
     let contract = launch::tell(place, request, &launched, &worker)?;
     let verification = match request.verify {
@@ -154,11 +157,11 @@ pub fn create(place: &mut Place, desktop: &Desktop, request: &Request<'_>) -> Re
 
 /// Ends the worker again.
 fn stop(place: &mut Place, request: &Request<'_>, config: &Config) -> Result<()> {
-    let tmux_session = tmux_session_of(request.name);
+    let terminal = Terminal::of_worker(config, request.name, place.tmux());
     let thread = Thread::of_worker(config);
     let (name, thread) = (request.name, thread.as_ref());
-    let agent = Agent { name, thread, tmux_session: &tmux_session, pane: None, force: false };
-    let killed = stopping::end(place.cwd(), place.tmux(), &agent)?.killed;
+    let agent = Agent { name, thread, terminal: Some(&terminal), force: false };
+    let killed = stopping::end(place.cwd(), &agent)?.killed;
     record_end(place.cx()?, request.name)?;
     place.log(request.name, "stop", json!({ "killed_session": killed, "reason": "stop_after" }))
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use conveyor_agents::processes;
+use conveyor_agents::tmux::PaneFacts;
 use conveyor_model::records::Object;
 use conveyor_model::{WorkerState, WorkerStatus};
 use conveyor_store::audit::{self, WorkerEvent};
@@ -34,9 +36,16 @@ pub(super) fn candidate(place: &mut Place, request: &Request<'_>, begun: Begun) 
     let tmux_session = tmux_session_of(request.name);
     // What an earlier worker of the name had beside what is ours stays.
     let mut config = read_object(&Config::path(place.root(), request.name))?.unwrap_or_default();
-    for stale in
-        ["tmux_pane_id", "codex_thread_id", "codex_home", "startup_checked_at", "startup_recommended_action"]
-    {
+    for stale in [
+        "codex_home",
+        "codex_thread_id",
+        "pane_pid",
+        "pane_started",
+        "server_pid",
+        "startup_checked_at",
+        "startup_recommended_action",
+        "tmux_pane_id",
+    ] {
         config.remove(stale);
     }
     let ours = json!({
@@ -134,13 +143,20 @@ fn insert(place: &mut Place, request: &Request<'_>, worker: &Worker) -> Result<S
 }
 
 /// Records that the worker's terminal is there.
-pub(super) fn active(place: &mut Place, request: &Request<'_>, worker: &mut Worker) -> Result<()> {
+pub(super) fn active(
+    place: &mut Place,
+    request: &Request<'_>,
+    worker: &mut Worker,
+    pane: &PaneFacts,
+) -> Result<()> {
     let (tmux_session, cwd) = (tmux_session_of(request.name), request.cwd.display().to_string());
-    worker.pane_id = place.tmux().first_pane(&tmux_session)?;
-    if let Some(pane) = &worker.pane_id {
-        let pane = json!({ "tmux_pane_id": pane });
-        worker.configure(pane)?;
-    }
+    worker.pane_id = Some(pane.id.clone());
+    worker.configure(json!({
+        "pane_pid": pane.pid,
+        "pane_started": processes::started(pane.pid),
+        "server_pid": pane.server_pid,
+        "tmux_pane_id": pane.id,
+    }))?;
     let facts = worker.facts(request, &tmux_session, &cwd, WorkerState::Active);
     let payload = json!({ "tmux_pane_id": worker.pane_id, "tmux_session": tmux_session });
     place.cx()?.db.write(|tx| {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Request;
 use crate::Result;
 use crate::legacy::status::Report;
-use crate::legacy::{Place, read_object, tmux_session_of};
+use crate::legacy::{Place, read_object};
 use crate::spawn::trust;
 
 /// Between two looks.
@@ -50,9 +50,8 @@ enum Seen {
     Screen { state: StartupState, reason: &'static str, trusts_on_enter: bool, asks: Option<Pattern> },
 }
 
-fn look(place: &Place, name: &str) -> Result<Seen> {
-    let target = Target::Session(tmux_session_of(name));
-    let look = match place.tmux().look(&target, Extent { history_lines: LINES, attributes: false }) {
+fn look(place: &Place, target: &Target) -> Result<Seen> {
+    let look = match place.tmux().look(target, Extent { history_lines: LINES, attributes: false }) {
         Ok(look) => look,
         Err(TmuxError::NoSession { .. }) => return Ok(Seen::Ended),
         Err(error) => return Err(error.into()),
@@ -69,8 +68,8 @@ fn look(place: &Place, name: &str) -> Result<Seen> {
 }
 
 /// Answers the question about trust. Gives whether it was still asked.
-fn accept_trust(place: &Place, name: &str) -> Result<bool> {
-    let is_answered = trust::answer(place.tmux(), &Target::Session(tmux_session_of(name)))?;
+fn accept_trust(place: &Place, name: &str, target: &Target) -> Result<bool> {
+    let is_answered = trust::answer(place.tmux(), target)?;
     if is_answered {
         place.log(name, "accept_trust", json!({}))?;
     }
@@ -82,6 +81,7 @@ fn accept_trust(place: &Place, name: &str) -> Result<bool> {
 pub(super) fn until_ready(
     place: &mut Place,
     request: &Request<'_>,
+    target: &Target,
     seconds: u64,
     mut trust_accepted: bool,
 ) -> Result<Startup> {
@@ -91,7 +91,7 @@ pub(super) fn until_ready(
         if attempt > 0 {
             std::thread::sleep(PAUSE);
         }
-        match look(place, request.name)? {
+        match look(place, target)? {
             Seen::Ended => {
                 last = ("exited", "The tmux session has ended.");
                 break;
@@ -99,7 +99,7 @@ pub(super) fn until_ready(
             Seen::Screen { state: StartupState::NeedsTrust, trusts_on_enter: true, .. }
                 if request.accept_trust && !trust_accepted =>
             {
-                trust_accepted = accept_trust(place, request.name)?;
+                trust_accepted = accept_trust(place, request.name, target)?;
             }
             Seen::Screen { state, reason, asks, .. } => {
                 last = (state.as_str(), reason);
@@ -136,11 +136,11 @@ const LOOKS: u32 = 20;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(150);
 
 /// Answers the question about trust if it is what the terminal first shows. Gives whether it was.
-pub(super) fn accept_trust_once(place: &mut Place, request: &Request<'_>) -> Result<bool> {
+pub(super) fn accept_trust_once(place: &mut Place, request: &Request<'_>, target: &Target) -> Result<bool> {
     for _ in 0..LOOKS {
-        match look(place, request.name)? {
+        match look(place, target)? {
             Seen::Ended => return Ok(false),
-            Seen::Screen { trusts_on_enter: true, .. } if accept_trust(place, request.name)? => {
+            Seen::Screen { trusts_on_enter: true, .. } if accept_trust(place, request.name, target)? => {
                 return Ok(true);
             }
             Seen::Screen { state: StartupState::Starting, .. } => std::thread::sleep(BETWEEN_LOOKS),

@@ -9,6 +9,7 @@ fn look(path: &Path) -> Result<Db, StoreError> {
     let options = OpenOptions {
         clock: Arc::new(clock()),
         ids: Arc::new(ids()),
+        machine: conveyor_model::Machine::default(),
         server_password: None,
         password_file: None,
     };

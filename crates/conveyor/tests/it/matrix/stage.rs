@@ -173,7 +173,9 @@ impl<'w> Stage<'w> {
     pub fn sessions_that_show_it(&self) -> Vec<String> {
         let panes = self.tmux.tmux(["list-panes", "-a", "-F", "#{pane_id} #{session_name}"]);
         let of_it = |line: &str| {
-            line.split_once(' ').filter(|(pane, _)| *pane == self.fake.pane()).map(|(_, name)| name.to_owned())
+            line.split_once(' ')
+                .filter(|(pane, _)| *pane == self.fake.pane())
+                .map(|(_, name)| name.to_owned())
         };
         panes.lines().filter_map(of_it).collect()
     }
