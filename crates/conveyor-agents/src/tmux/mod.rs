@@ -281,9 +281,12 @@ impl Tmux {
             let call = call.hidden_arg("-w").hidden_arg("-u").hidden_arg("-t").hidden_arg(&id);
             self.run(call.hidden_arg("window-size"))?;
         }
-        let call = Call::new("set-option", &id).hidden_arg("-p").hidden_arg("-t").hidden_arg(&id);
-        let call = call.hidden_arg("remain-on-exit").hidden_arg(if new.keep { "on" } else { "off" });
-        let mut call = call.then("respawn-pane").hidden_arg("-k").hidden_arg("-t").hidden_arg(&id);
+        let mut call = Call::new("respawn-pane", &id);
+        if new.keep {
+            call = Call::new("set-option", &id).hidden_arg("-p").hidden_arg("-t").hidden_arg(&id);
+            call = call.hidden_arg("remain-on-exit").hidden_arg("on").then("respawn-pane");
+        }
+        let mut call = call.hidden_arg("-k").hidden_arg("-t").hidden_arg(&id);
         if let Some(cwd) = new.cwd {
             call = call.hidden_arg("-c").hidden_arg(cwd);
         }
@@ -309,8 +312,8 @@ impl Tmux {
     /// No such pane, or tmux could not be asked.
     pub fn let_go(&self, pane: &Target) -> Result<(), TmuxError> {
         let id = pane.argument()?;
-        let call = Call::new("set-option", &id).hidden_arg("-p").hidden_arg("-t").hidden_arg(&id);
-        self.run(call.arg("remain-on-exit").hidden_arg("off")).map(drop)
+        let call = Call::new("set-option", &id).hidden_arg("-p").hidden_arg("-u").hidden_arg("-t");
+        self.run(call.hidden_arg(&id).arg("remain-on-exit")).map(drop)
     }
 
     /// Ends a pane and what runs in it, and its session if it has no other; `false` when there was
