@@ -59,4 +59,5 @@ mod tasks;
 mod terminals;
 mod transcripts;
 mod typing;
+mod versions;
 mod watch;
