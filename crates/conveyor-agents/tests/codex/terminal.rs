@@ -40,9 +40,22 @@ fn wait_for_pane(tmux: &TmuxServer, session: &str, text: &str) {
 fn type_text(tmux: &TmuxServer, session: &str, text: &str) {
     let target = format!("={session}:");
     tmux.tmux(["send-keys", "-t", &target, "-l", text]);
-    // Codex takes keys that come all at once for a paste, in which Enter is a new line.
-    std::thread::sleep(Duration::from_millis(400));
-    tmux.tmux(["send-keys", "-t", &target, "Enter"]);
+    wait_for_pane(tmux, session, text);
+    // Codex takes keys that come all at once for a paste, in which Enter is a new line; on a busy
+    // machine it sees them all at once. Then a later Enter sends it.
+    let mut pressed = Instant::now();
+    wait::until(LIMIT, &format!("{text:?} sent in {session}"), || {
+        let shown = pane(tmux, session);
+        let composer = shown.lines().rev().find(|row| row.starts_with('›'));
+        if composer.is_none_or(|row| !row.contains(text)) {
+            return true;
+        }
+        if pressed.elapsed() > Duration::from_millis(800) {
+            tmux.tmux(["send-keys", "-t", &target, "Enter"]);
+            pressed = Instant::now();
+        }
+        false
+    });
 }
 
 #[test]
@@ -84,12 +97,10 @@ fn wait_until_ready(tmux: &TmuxServer, name: &str) {
 }
 
 fn make_and_attach(lab: &Lab, tmux: &TmuxServer, cwd: &Path, name: &str) -> Thread {
-    let start = Instant::now();
     let mut client = lab.client();
     let thread = create(&mut client, &new_thread(cwd), name).expect("a thread");
     attach(lab, tmux, name, &thread);
     wait_until_ready(tmux, name);
-    assert!(start.elapsed() < Duration::from_secs(10), "{name} took {:?}", start.elapsed());
     // From here on the terminal is subscribed; we need not be.
     client.thread_unsubscribe(&thread.id).expect("let go");
     thread
@@ -142,7 +153,7 @@ fn an_untrusted_directory_is_asked_about_and_permissions_come_after_the_answer()
     let Some(lab) = Lab::shared() else { return };
     let beside = lab.home.path().join("beside");
     std::fs::create_dir(&beside).unwrap();
-    let command = format!("touch written {}/written", beside.display());
+    let command = format!("touch written '{}/written'", beside.display());
     lab.model.add(Script::new().on("write files", [Reply::shell(&command)]));
     let tmux = TmuxServer::new();
     let cwd = lab.home.untrusted_project("asking");

@@ -1,6 +1,7 @@
 //! The dispatcher and terminals of a real Codex.
 
 use conveyor_agents::codex::State;
+use conveyor_model::shell::quote;
 use conveyor_testkit::codex::Mixture;
 use conveyor_testkit::model_server::{Reply, Script};
 use conveyor_testkit::{on_every_codex, wait};
@@ -41,7 +42,7 @@ fn a_message_behind_an_approval_answers_nothing_and_comes_after_the_answer(mixtu
     let Some(lab) = Lab::mixed(mixture) else { return };
     let mut stage = Stage::new(lab, "approving");
     let file = stage.project.join("../made-with-consent");
-    let command = format!("touch {}", file.display());
+    let command = format!("touch {}", quote(&file.display().to_string()));
     lab.model
         .add(Script::new().on("make the file", [Reply::escalated(&command, "a test"), Reply::text("made")]));
     stage.enqueue("make the file");

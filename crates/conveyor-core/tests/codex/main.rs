@@ -8,6 +8,7 @@ mod slash;
 mod stage;
 
 use conveyor_agents::codex::State;
+use conveyor_model::shell::quote;
 use conveyor_testkit::codex::Mixture;
 use conveyor_testkit::model_server::{Reply, Script};
 use conveyor_testkit::{on_every_codex, wait};
@@ -46,7 +47,7 @@ fn a_real_codex_is_typed_into_only_when_it_takes_a_message(mixture: Mixture) {
 
     // A dialog: refused, not answered, unchanged.
     let file = stage.project.join("../made-by-approval");
-    let command = format!("touch {}", file.display());
+    let command = format!("touch {}", quote(&file.display().to_string()));
     lab.model.add(Script::new().on("touch it", [Reply::escalated(&command, "a test"), Reply::text("done")]));
     stage.seen("touch it");
     stage.wait_for(State::WaitingApproval);

@@ -60,6 +60,11 @@ impl Lab {
     }
 }
 
+/// A path as a word for a shell.
+pub fn quoted(path: &Path) -> String {
+    quote(&path.display().to_string())
+}
+
 /// The program under test.
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_conveyor"))

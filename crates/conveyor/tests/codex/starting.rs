@@ -1,7 +1,7 @@
 //! `start-worker`, `start-manager`, `register-* --self`: the right session or none.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use conveyor_agents::codex::State;
 use conveyor_testkit::codex::Mixture;
@@ -9,7 +9,7 @@ use conveyor_testkit::model_server::{Reply, Script};
 use conveyor_testkit::{on_every_codex, wait};
 use serde_json::Value;
 
-use super::stage::{LIMIT, Lab, Stage, ran};
+use super::stage::{LIMIT, Lab, Stage, quoted, ran};
 
 on_every_codex!(
     a_started_worker_is_the_registered_one_and_has_its_first_message,
@@ -38,7 +38,7 @@ fn a_started_worker_is_the_registered_one_and_has_its_first_message(mixture: Mix
     lab.model.add(Script::new().on("greet the first", [Reply::text("greeted")]));
     let began = Instant::now();
     let started = stage.json(&[start("w", &["--task", "greet the first"]), SAFE.to_vec()].concat());
-    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+    assert!(began.elapsed() < LIMIT, "it took {:?}", began.elapsed());
 
     let thread = started["thread_id"].as_str().unwrap();
     assert_eq!(started["codex_session_id"], thread);
@@ -94,7 +94,7 @@ fn three_workers_started_at_once_in_one_directory_are_told_apart() {
                 let task = format!("I am {name} of the crowd");
                 let began = Instant::now();
                 let started = stage.json(&[start(name, &["--task", &task]), SAFE.to_vec()].concat());
-                assert!(began.elapsed() < Duration::from_secs(20), "{name} took {:?}", began.elapsed());
+                assert!(began.elapsed() < LIMIT, "{name} took {:?}", began.elapsed());
                 started
             })
         });
@@ -134,7 +134,7 @@ fn without_consent_nothing_is_started_where_codex_would_ask(mixture: Mixture) {
 
     // With it the question is answered, once, and the agent may do what it was started for.
     let file = stage.project.join("written");
-    let command = format!("touch {}", file.display());
+    let command = format!("touch {}", quoted(&file));
     lab.model.add(Script::new().on("write it down", [Reply::shell(&command), Reply::text("done")]));
     let accepted = [start("w", &["--accept-trust", "--task", "write it down"]), SAFE.to_vec()].concat();
     let started = stage.json(&accepted);

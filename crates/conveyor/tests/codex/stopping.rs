@@ -9,7 +9,7 @@ use conveyor_testkit::model_server::{Reply, Script};
 use conveyor_testkit::{on_every_codex, wait};
 use serde_json::{Value, json};
 
-use super::stage::{LIMIT, Lab, Ran, Stage};
+use super::stage::{LIMIT, Lab, Ran, Stage, quoted};
 
 on_every_codex!(
     no_command_of_a_stopped_worker_goes_on,
@@ -39,7 +39,7 @@ impl Ticks {
 
     /// The command, without quotes of its own.
     fn command(&self) -> String {
-        format!("while :; do echo x >> {}; sleep 0.05; done", self.file.display())
+        format!("while :; do echo x >> {}; sleep 0.05; done", quoted(&self.file))
     }
 
     fn count(&self) -> u64 {
@@ -219,7 +219,7 @@ fn nothing_begins_in_place_of_what_was_stopped(mixture: Mixture) {
     for (way, name) in ["queued-there", "queued-here", "goal"].into_iter().enumerate() {
         let stage = Stage::new(lab, &format!("stop-{name}"));
         let later = stage.project.join("later");
-        let begin = Reply::shell(&format!("touch {}", later.display()));
+        let begin = Reply::shell(&format!("touch {}", quoted(&later)));
         lab.model.add(Script::new().on(&format!("later in {name}"), [begin, Reply::text("begun")]));
         worker(&stage, name, vec![Reply::text("done").held("never")], &FREE);
         stage.until("w", conveyor_agents::codex::State::Busy);
@@ -261,7 +261,7 @@ fn an_open_approval_is_withdrawn(mixture: Mixture) {
     let Some(lab) = Lab::mixed(mixture) else { return };
     let stage = Stage::new(lab, "stop-approval");
     let made = stage.project.join("made");
-    let steps = vec![Reply::escalated(&format!("touch {}", made.display()), "May I?"), Reply::text("done")];
+    let steps = vec![Reply::escalated(&format!("touch {}", quoted(&made)), "May I?"), Reply::text("done")];
     let asking = ["--sandbox", "workspace-write", "--ask-for-approval", "on-request"];
     worker(&stage, "approval", steps, &asking);
     stage.until("w", conveyor_agents::codex::State::WaitingApproval);
@@ -378,8 +378,8 @@ fn an_agent_stops_itself_in_its_own_turn(mixture: Mixture) {
         let line = format!(
             "{command} --path {} > {} 2>&1 ; touch {}",
             stage.ledger().display(),
-            stage.project.join("said").display(),
-            lived.display()
+            quoted(&stage.project.join("said")),
+            quoted(&lived)
         );
         let step = if behind { Reply::background(&line) } else { Reply::shell(&line) };
         worker(&stage, name, vec![Reply::text("ready")], &FREE);
@@ -491,7 +491,7 @@ fn nothing_is_stopped_from_inside_a_sandbox() {
     let line = format!(
         "conveyor finish-task inside --stop-worker --path {} > {said} 2>&1; echo \"exit $?\" >> {said}",
         stage.ledger().display(),
-        said = said.display()
+        said = quoted(&said)
     );
     let steps = vec![Reply::text("ready")];
     worker(&stage, "inside", steps, &["--sandbox", "workspace-write", "--ask-for-approval", "on-request"]);
@@ -519,11 +519,11 @@ fn an_agent_without_a_server_stops_itself() {
     let line = format!(
         "conveyor finish-task alone --stop-worker --path {} ; touch {}",
         stage.ledger().display(),
-        lived.display()
+        quoted(&lived)
     );
     let free = [&FREE[..], &["--no-native"]].concat();
     // The line waits until the worker is bound.
-    let line = format!("until test -e {}; do sleep 0.05; done; {line}", stage.project.join("go").display());
+    let line = format!("until test -e {}; do sleep 0.05; done; {line}", quoted(&stage.project.join("go")));
     lab.model.add(Script::new().on("the work of alone", [Reply::shell(&line), Reply::text("ended")]));
     let start = ["start-worker", "--name", "w", "--timeout-seconds", "60", "--task", "the work of alone"];
     stage.json(&[&start[..], &free].concat());

@@ -6,7 +6,7 @@ use conveyor_testkit::model_server::{Reply, Script};
 use conveyor_testkit::{on_every_codex, wait};
 use serde_json::Value;
 
-use super::stage::{LIMIT, Lab, Stage};
+use super::stage::{LIMIT, Lab, Stage, quoted};
 
 on_every_codex!(
     stopping_during_a_turn_stops_its_work,
@@ -46,7 +46,7 @@ fn a_supervised_task_from_pair_to_finish(mixture: Mixture) {
     let stage = Stage::new(lab, "supervised");
     let ledger = stage.ledger().display().to_string();
     let observed = stage.project.join("observed.json");
-    let observe = format!("conveyor cycle widgets --path {ledger} > {}", observed.display());
+    let observe = format!("conveyor cycle widgets --path {ledger} > {}", quoted(&observed));
     // The worker may still be at its first turn.
     let nudge = format!(
         "for n in $(seq 100); do conveyor session-nudge worker 'and now the second slice' --path {ledger} && exit 0; \
@@ -152,7 +152,7 @@ fn a_manager_in_a_sandbox_supervises_through_the_ledger() {
     let look = format!(
         "conveyor cycle gadgets --path {ledger} > {0}; conveyor reconcile --apply --path {ledger} > {0}.repaired; \
          conveyor enqueue-nudge-worker gadgets --message 'a queued gadget' --path {ledger}",
-        observed.display()
+        quoted(&observed)
     );
     lab.model.add(
         Script::new()
@@ -189,7 +189,7 @@ fn a_manager_closes_its_task_and_itself_in_its_own_turn(mixture: Mixture) {
     let lived = stage.project.join("lived");
     let close = format!(
         "conveyor finish-task closing --stop-manager --stop-worker --path {ledger} && touch {}",
-        lived.display()
+        quoted(&lived)
     );
     lab.model.add(
         Script::new()
@@ -219,7 +219,7 @@ fn stopping_during_a_turn_stops_its_work(mixture: Mixture) {
     let Some(lab) = Lab::mixed(mixture) else { return };
     let stage = Stage::new(lab, "stopped");
     let (begun, ended) = (stage.project.join("begun"), stage.project.join("ended"));
-    let work = format!("touch {}; sleep 20; touch {}", begun.display(), ended.display());
+    let work = format!("touch {}; sleep 20; touch {}", quoted(&begun), quoted(&ended));
     lab.model.add(Script::new().on("work for long", [Reply::shell(&work), Reply::text("done")]));
     let start = ["start-worker", "--name", "w", "--timeout-seconds", "60", "--task", "work for long"];
     stage.json(&[&start[..], &SAFE[..]].concat());
