@@ -1,9 +1,14 @@
 //! Completion events of bound workers that have not been routed yet.
 
+use std::collections::BTreeSet;
+
 use conveyor_model::records::Object;
 
 use crate::codex_events::BY_DISPATCHER;
-use crate::{Row, StoreError, Tx, params};
+use crate::{Param, Row, StoreError, Tx, params};
+
+/// The subtype of a completion.
+pub const COMPLETION: &str = "task_complete";
 
 /// A completion of a bound worker that no notification refers to.
 #[derive(Clone, Debug)]
@@ -49,23 +54,37 @@ fn unrouted_row(row: &Row<'_>) -> Result<Unrouted, StoreError> {
 }
 
 /// The first `limit` completions of bound workers without a notification, oldest event first,
-/// without those of the tasks in `skipped_tasks`. Only events behind each session's routed mark
-/// are looked at, so the work does not grow with history.
+/// without those of the tasks in `skipped_tasks`; of all of them, or of the sessions `of` alone. Only
+/// events behind each session's routed mark are looked at, so the work does not grow with history.
 ///
 /// # Errors
 /// A failing statement.
-pub fn unrouted(
+pub fn unrouted<'a>(
     tx: &mut Tx<'_>,
     limit: usize,
-    skipped_tasks: &[String],
+    skipped_tasks: &'a [String],
+    of: Option<&'a BTreeSet<String>>,
 ) -> Result<Vec<Unrouted>, StoreError> {
-    let places: Vec<String> = (0..skipped_tasks.len()).map(|n| format!("${}", n + 2)).collect();
-    let skip = match places.as_slice() {
-        [] => String::new(),
-        places => format!("and b.task_id not in ({})", places.join(", ")),
+    let mut values: Vec<Param<'_>> = vec![(limit as i64).into()];
+    let mut list = |items: &mut dyn Iterator<Item = &'a String>| {
+        let places: Vec<String> = items
+            .map(|item| {
+                values.push(item.into());
+                format!("${}", values.len())
+            })
+            .collect();
+        places.join(", ")
     };
-    let mut values = vec![(limit as i64).into()];
-    values.extend(skipped_tasks.iter().map(Into::into));
+    let mut skip = String::new();
+    if !skipped_tasks.is_empty() {
+        skip = format!("and b.task_id not in ({})", list(&mut skipped_tasks.iter()));
+    }
+    if let Some(of) = of {
+        if of.is_empty() {
+            return Ok(Vec::new());
+        }
+        skip.push_str(&format!(" and b.worker_session_id in ({})", list(&mut of.iter())));
+    }
     // `cross join` keeps SQLite from starting at the big table.
     let sql = format!(
         "select e.id, e.timestamp, e.payload_json, w.id, w.name, b.id, b.created_at, t.id, t.name, \

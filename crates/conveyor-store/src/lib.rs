@@ -57,7 +57,7 @@ mod value;
 pub mod watches;
 pub mod workers;
 
-pub use changes::{Changes, Wake, Waker};
+pub use changes::{Changes, Concern, FileHints, Hint, NoHints, Wake, Waker, WatchId};
 pub use db::{Access, Db, OpenOptions, Tx};
 pub use dialect::Engine;
 pub use error::StoreError;

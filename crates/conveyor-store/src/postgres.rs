@@ -25,6 +25,8 @@ pub(crate) struct PgConnection {
     channel: String,
     /// Set where a pooler stands between the server and us.
     pooled: Option<Pooled>,
+    /// The server's process for this connection, once it listens.
+    own_process: Option<i32>,
 }
 
 impl PgConnection {
@@ -52,7 +54,7 @@ impl PgConnection {
             schema::postgres::prepare(&mut client, &url.schema, &location, options.clock.as_ref())?;
         }
         let channel = format!("conveyor_{}", url.schema);
-        Ok(Self { client, statements: HashMap::new(), location, channel, pooled })
+        Ok(Self { client, statements: HashMap::new(), location, channel, pooled, own_process: None })
     }
 
     pub(crate) fn begin(&mut self, writing: bool, clock: &dyn Clock) -> Result<(), StoreError> {
@@ -132,30 +134,43 @@ impl PgConnection {
             return pooled.has_changed(&mut self.client, &self.location).map(drop);
         }
         let channel = quote_identifier(&self.channel);
-        self.execute_batch(&format!("listen {channel}"))
+        self.execute_batch(&format!("listen {channel}"))?;
+        let found = self.client.query_one("select pg_backend_pid()", &[]);
+        let row = found.map_err(|e| StoreError::from_postgres(&e, &self.location))?;
+        self.own_process = row.try_get(0).ok();
+        Ok(())
     }
 
-    /// Waits for a wake-up of another connection; `false` when `timeout` passed without one.
+    /// Whether a pooler stands in between, so that commits are looked for.
+    pub(crate) fn is_pooled(&self) -> bool {
+        self.pooled.is_some()
+    }
+
+    /// Whether anything was committed since the last look, by whomever; behind a pooler only.
+    pub(crate) fn has_changed(&mut self) -> Result<bool, StoreError> {
+        match &mut self.pooled {
+            Some(pooled) => pooled.has_changed(&mut self.client, &self.location),
+            None => Ok(false),
+        }
+    }
+
+    /// Waits for a wake-up of another connection; `false` when `timeout` passed without one. What this
+    /// connection itself committed wakes nobody here, as on SQLite.
     pub(crate) fn wait_for_wakeup(&mut self, timeout: Duration) -> Result<bool, StoreError> {
         if self.client.is_closed() {
             let reason = "the connection was closed by the server".into();
             return Err(StoreError::Unreachable { location: self.location.clone(), reason });
         }
-        if let Some(pooled) = &mut self.pooled {
-            std::thread::sleep(timeout);
-            return pooled.has_changed(&mut self.client, &self.location);
-        }
+        let (own, location) = (self.own_process, &self.location);
+        let is_foreign = |notification: postgres::Notification| Some(notification.process_id()) != own;
+        let failed = |e: postgres::Error| StoreError::from_postgres(&e, location);
         let mut notifications = self.client.notifications();
-        let mut arrivals = notifications.timeout_iter(timeout);
-        let woken = arrivals.next().map_err(|e| StoreError::from_postgres(&e, &self.location))?.is_some();
-        drop(arrivals);
+        let first = notifications.timeout_iter(timeout).next().map_err(failed)?;
+        let mut woken = first.is_some_and(is_foreign);
         // Several commits make one wake-up.
-        while notifications
-            .iter()
-            .next()
-            .map_err(|e| StoreError::from_postgres(&e, &self.location))?
-            .is_some()
-        {}
+        while let Some(notification) = notifications.iter().next().map_err(failed)? {
+            woken |= is_foreign(notification);
+        }
         Ok(woken)
     }
 

@@ -12,6 +12,7 @@ use conveyor_store::telemetry::{self, Emit};
 use conveyor_store::{Tx, commands, parked, sessions, tasks};
 use serde_json::{Value, json};
 
+use super::agenda::Completions;
 use super::elements::{COMPLETION, Completion, Element, GivenUp};
 use super::pass::Pass;
 use super::{BATCH, Request, Stop, push};
@@ -26,10 +27,17 @@ pub(super) fn dedupe_key(event: &Unrouted) -> String {
     format!("{}:{COMPLETION}:{}:{}", event.binding_id, event.worker_session_id, event.event_id)
 }
 
-/// Routes completions until nothing is left or the pass is full.
-pub(super) fn route(cx: &mut Cx, pass: &mut Pass<'_>, stop: &Stop, behind: &BTreeSet<String>) -> Result<()> {
+/// Routes these completions until nothing is left or the pass is full; `true` when something may be
+/// left.
+pub(super) fn route(
+    cx: &mut Cx,
+    pass: &mut Pass<'_>,
+    stop: &Stop,
+    completions: &Completions,
+    behind: &BTreeSet<String>,
+) -> Result<bool> {
     if pass.remaining() == 0 {
-        return Ok(());
+        return Ok(true);
     }
     let (request, limit) = (pass.request, pass.remaining());
     let waiting = cx.db.write(|tx| {
@@ -46,7 +54,7 @@ pub(super) fn route(cx: &mut Cx, pass: &mut Pass<'_>, stop: &Stop, behind: &BTre
     while pass.remaining() > 0 && !stop.is_requested() {
         let limit = pass.remaining().min(BATCH);
         fault::point("dispatch.before_completions");
-        let batch = cx.db.write(|tx| new_events(tx, request, limit, &held, behind))?;
+        let batch = cx.db.write(|tx| new_events(tx, request, limit, &held, completions, behind))?;
         fault::point("dispatch.after_completions");
         let full = batch.looked_at == limit;
         pass.add(batch.elements);
@@ -54,10 +62,10 @@ pub(super) fn route(cx: &mut Cx, pass: &mut Pass<'_>, stop: &Stop, behind: &BTre
         let progress = full || !batch.held.is_empty();
         held.extend(batch.held);
         if !progress {
-            break;
+            return Ok(!held.is_empty());
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 fn give_up_half_done(tx: &mut Tx<'_>, dispatcher: &str, limit: usize) -> Result<Vec<Element>> {
@@ -232,13 +240,14 @@ fn new_events(
     request: &Request,
     limit: usize,
     held: &[String],
+    completions: &Completions,
     behind: &BTreeSet<String>,
 ) -> Result<Events> {
-    let found = events::unrouted(tx, limit, held)?;
+    let found = events::unrouted(tx, limit, held, completions.sessions())?;
     let mut batch =
         Events { elements: Vec::new(), looked_at: found.len(), held: Vec::new(), terminals: Vec::new() };
     if found.is_empty() {
-        if held.is_empty() {
+        if held.is_empty() && *completions == Completions::All {
             for (session_id, event_id) in events::lagging_marks(tx)? {
                 events::mark_routed(tx, &session_id, event_id)?;
             }

@@ -2,6 +2,7 @@
 //! the receivers' inboxes, or types them into terminals that are proven to take a message. It never
 //! judges work.
 
+mod agenda;
 mod completions;
 mod elements;
 pub(crate) mod life;
@@ -20,6 +21,7 @@ use conveyor_model::CommandType;
 use conveyor_store::Waker;
 use serde::Serialize;
 
+use agenda::Completions;
 pub use elements::Element;
 
 use crate::ingest::Follower;
@@ -160,7 +162,8 @@ pub fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -> Resul
         while follower.pass(cx)?.more && !stop.is_requested() {}
     }
     let mut terminals = Terminals::InTurn;
-    let processed = pass::run(cx, request, stop, &follower.behind(), &mut terminals)?;
+    let all = Completions::All;
+    let processed = pass::run(cx, request, stop, &all, follower.behind(), &mut terminals)?.elements;
     Ok(Report {
         dispatcher_id: request.dispatcher_id.clone(),
         dry_run: request.dry_run,

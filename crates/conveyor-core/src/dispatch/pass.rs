@@ -5,43 +5,55 @@ use std::collections::{BTreeSet, HashSet};
 use conveyor_model::IdPrefix;
 use conveyor_store::{Tx, commands, completions as events, deliveries, lapses, notifications, parked};
 
+use super::agenda::Completions;
 use super::completions::{self, dedupe_key};
 use super::elements::{COMPLETION, Element, PlannedCommand, PlannedCompletion};
 use super::routing::{self, Batch};
 use super::{BATCH, Request, Stop, Terminals, push, recovery};
 use crate::{Cx, Error, Result, fault};
 
-/// Runs one pass; gives its elements. Of the history of sessions that are `behind` nothing is routed
-/// yet: only its newest completion is, and that is not known.
+/// What a pass did.
+#[derive(Default)]
+pub(super) struct Passed {
+    pub(super) elements: Vec<Element>,
+    /// Completions may be left that the next pass is to look for again.
+    pub(super) is_unfinished: bool,
+}
+
+/// Runs one pass, which looks for these completions. Of the history of sessions that are `behind`
+/// nothing is routed yet: only its newest completion is, and that is not known.
 pub(super) fn run(
     cx: &mut Cx,
     request: &Request,
     stop: &Stop,
+    completions: &Completions,
     behind: &BTreeSet<String>,
     terminals: &mut Terminals,
-) -> Result<Vec<Element>> {
+) -> Result<Passed> {
     if request.dry_run {
-        return cx.db.read(|tx| plan(tx, request));
+        let elements = cx.db.read(|tx| plan(tx, request))?;
+        return Ok(Passed { elements, is_unfinished: false });
     }
-    let mut pass = Pass { request, elements: Vec::new(), counted: 0, terminals: Vec::new() };
+    let mut pass =
+        Pass { request, elements: Vec::new(), counted: 0, terminals: Vec::new(), is_unfinished: false };
     // A look first: a pass that finds nothing must not write, nor wait for the write lock.
-    let work = cx.db.read(|tx| look(tx, request))?;
+    let work = cx.db.read(|tx| look(tx, request, completions))?;
     if let Terminals::Beside(lane) = terminals {
         pass.add(lane.collect()?);
     }
     pass.knock(work.unsettled);
     if !work.is_waiting {
         pass.attend(cx, stop, terminals)?;
-        return Ok(pass.elements);
+        return Ok(pass.end());
     }
     fault::point("dispatch.looked");
     pass.recover(cx)?;
     pass.execute(cx, stop)?;
     if request.routes_completions() {
-        completions::route(cx, &mut pass, stop, behind)?;
+        pass.is_unfinished = completions::route(cx, &mut pass, stop, completions, behind)?;
     }
     pass.attend(cx, stop, terminals)?;
-    Ok(pass.elements)
+    Ok(pass.end())
 }
 
 /// The elements of a pass and what is left of its limit.
@@ -51,9 +63,14 @@ pub(super) struct Pass<'r> {
     counted: usize,
     /// Sessions to whose terminals something is to be typed, in the order in which that was found.
     terminals: Vec<String>,
+    is_unfinished: bool,
 }
 
 impl Pass<'_> {
+    fn end(self) -> Passed {
+        Passed { elements: self.elements, is_unfinished: self.is_unfinished }
+    }
+
     /// How many more elements may count.
     pub(super) fn remaining(&self) -> usize {
         self.request.limit.max(1).saturating_sub(self.counted)
@@ -135,11 +152,12 @@ struct Work {
     unsettled: Vec<String>,
 }
 
-fn look(tx: &mut Tx<'_>, request: &Request) -> Result<Work> {
-    Ok(Work { is_waiting: has_work(tx, request)?, unsettled: deliveries::unsettled_receivers(tx, BATCH)? })
+fn look(tx: &mut Tx<'_>, request: &Request, completions: &Completions) -> Result<Work> {
+    let is_waiting = has_work(tx, request, completions)?;
+    Ok(Work { is_waiting, unsettled: deliveries::unsettled_receivers(tx, BATCH)? })
 }
 
-fn has_work(tx: &mut Tx<'_>, request: &Request) -> Result<bool> {
+fn has_work(tx: &mut Tx<'_>, request: &Request, completions: &Completions) -> Result<bool> {
     let types = request.command_types();
     if !commands::claimable(tx, &types, 1, &[])?.is_empty() || !lapses::lapsed(tx, &types, 1)?.is_empty() {
         return Ok(true);
@@ -147,10 +165,10 @@ fn has_work(tx: &mut Tx<'_>, request: &Request) -> Result<bool> {
     if !request.routes_completions() {
         return Ok(false);
     }
-    Ok(!events::unrouted(tx, 1, &[])?.is_empty()
+    Ok(!events::unrouted(tx, 1, &[], completions.sessions())?.is_empty()
         || !notifications::retryable_completions(tx, 1)?.is_empty()
         || !notifications::half_done_completions(tx, 1)?.is_empty()
-        || !events::lagging_marks(tx)?.is_empty())
+        || (*completions == Completions::All && !events::lagging_marks(tx)?.is_empty()))
 }
 
 /// What a pass would do.
@@ -171,7 +189,7 @@ fn plan(tx: &mut Tx<'_>, request: &Request) -> Result<Vec<Element>> {
         .collect();
     if planned.len() < limit && request.routes_completions() {
         let mut names = HashSet::new();
-        for event in events::unrouted(tx, limit - planned.len(), &[])? {
+        for event in events::unrouted(tx, limit - planned.len(), &[], None)? {
             let dedupe_key = dedupe_key(&event);
             if !names.insert(dedupe_key.clone()) {
                 continue;

@@ -1,5 +1,5 @@
 //! The watching dispatcher: passes on a tick, and at once when something was committed or a bound
-//! session wrote to its rollout.
+//! session wrote to its rollout. A pass looks only for what it has reason to look for (`agenda.rs`).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use conveyor_store::watches::{ENDED, EXIT_WHEN_UNBOUND, HEARTBEAT, INCARNATION, 
 use conveyor_store::{Changes, Wake, bindings};
 use serde_json::{Value, json};
 
+use super::agenda::{Agenda, Completions};
 use super::elements::Element;
 use super::life::Incarnation;
 use super::push::Lane;
@@ -64,6 +65,38 @@ impl End {
     }
 }
 
+/// What a watch knows without looking.
+struct Sight {
+    changes: Changes,
+    follower: Follower,
+    agenda: Agenda,
+}
+
+impl Sight {
+    fn open(cx: &mut Cx, stop: &Stop) -> Result<Self> {
+        let changes = cx.db.observe_changes()?;
+        stop.wakes(changes.waker());
+        Ok(Self { changes, follower: Follower::new(), agenda: Agenda::new(cx.db.engine()) })
+    }
+
+    /// Waits for something to look for; `false` when it is time for the next iteration.
+    fn wait(&mut self, cx: &mut Cx, request: &Request, stop: &Stop, next_tick: Instant) -> Result<bool> {
+        let Self { changes, follower, agenda } = self;
+        while !stop.is_requested() {
+            let until = agenda.until(next_tick, follower);
+            let look = &mut || request.ingests() && follower.has_news();
+            let wake = cx.db.wait_for_change(changes, until, look)?;
+            if agenda.learn(wake, changes, follower) {
+                return Ok(true);
+            }
+            if wake == Wake::TimedOut && Instant::now() >= next_tick {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
 /// Watches until the iterations are done or a stop is requested.
 pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -> Result<Report> {
     let mut watched = Watched {
@@ -74,9 +107,8 @@ pub(super) fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -
         incarnation: Incarnation::begun(cx.now()),
         nothing_bound: false,
     };
-    let mut follower = Follower::new();
     loop {
-        let outcome = serve(cx, request, stop, warn, &mut follower, &mut watched);
+        let outcome = serve(cx, request, stop, warn, &mut watched);
         let lane = std::mem::replace(&mut watched.terminals, terminals(request));
         let outcome = outcome.and_then(|end| {
             if let Terminals::Beside(lane) = lane {
@@ -123,23 +155,17 @@ fn terminals(request: &Request) -> Terminals {
 }
 
 /// Serves until there is a reason to end.
-fn serve(
-    cx: &mut Cx,
-    request: &Request,
-    stop: &Stop,
-    warn: Warn<'_>,
-    follower: &mut Follower,
-    watched: &mut Watched,
-) -> Result<End> {
+fn serve(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>, watched: &mut Watched) -> Result<End> {
     let mut outage = Outage::none();
-    let mut changes = observe(cx, stop)?;
+    let mut sight = Sight::open(cx, stop)?;
     let interval = tick(request);
     let mut next_tick = Instant::now();
     while !stop.is_requested() {
         watched.iterations += 1;
         next_tick = (next_tick + interval).max(Instant::now());
-        let ticked = iterate(cx, request, stop, follower, watched);
-        if !survive(cx, ticked, stop, warn, &mut outage, &mut changes)? {
+        sight.agenda.tick(request);
+        let ticked = iterate(cx, request, stop, warn, &mut sight, watched);
+        if !survive(cx, ticked, stop, warn, &mut outage, &mut sight)? {
             break;
         }
         if watched.nothing_bound {
@@ -150,16 +176,12 @@ fn serve(
         }
         // Woken passes belong to this iteration: not counted, no heartbeat of their own.
         while !stop.is_requested() && !watched.nothing_bound {
-            let wake = cx
-                .db
-                .wait_for_change(&mut changes, next_tick, &mut || request.ingests() && follower.has_news());
-            let woken = match wake {
-                Ok(Wake::TimedOut) => break,
-                Ok(Wake::Nudged) => continue,
-                Ok(Wake::Changed | Wake::Looked) => one_pass(cx, request, stop, follower, watched).map(drop),
-                Err(error) => Err(error.into()),
+            let woken = match sight.wait(cx, request, stop, next_tick) {
+                Ok(false) => break,
+                Ok(true) => one_pass(cx, request, stop, warn, &mut sight, watched).map(drop),
+                Err(error) => Err(error),
             };
-            if !survive(cx, woken, stop, warn, &mut outage, &mut changes)? {
+            if !survive(cx, woken, stop, warn, &mut outage, &mut sight)? {
                 break;
             }
         }
@@ -176,21 +198,16 @@ fn tick(request: &Request) -> Duration {
     if request.iterations.is_none() { wanted.max(Duration::from_secs(1)) } else { wanted }
 }
 
-fn observe(cx: &mut Cx, stop: &Stop) -> Result<Changes> {
-    let changes = cx.db.observe_changes()?;
-    stop.wakes(changes.waker());
-    Ok(changes)
-}
-
 /// One iteration: a pass and its heartbeat.
 fn iterate(
     cx: &mut Cx,
     request: &Request,
     stop: &Stop,
-    follower: &mut Follower,
+    warn: Warn<'_>,
+    sight: &mut Sight,
     watched: &mut Watched,
 ) -> Result<()> {
-    let processed = one_pass(cx, request, stop, follower, watched)?;
+    let processed = one_pass(cx, request, stop, warn, sight, watched)?;
     fault::point("dispatch.before_heartbeat");
     let mut attributes = json!({ "dry_run": request.dry_run, "processed_count": processed });
     if request.exit_when_unbound {
@@ -228,17 +245,20 @@ fn one_pass(
     cx: &mut Cx,
     request: &Request,
     stop: &Stop,
-    follower: &mut Follower,
+    warn: Warn<'_>,
+    sight: &mut Sight,
     watched: &mut Watched,
 ) -> Result<usize> {
     let mut processed = 0;
     loop {
-        let more = request.ingests() && follower.pass(cx)?.more;
-        let elements = pass::run(cx, request, stop, &follower.behind(), &mut watched.terminals)?;
+        let (more, elements) = look_once(cx, request, stop, warn, sight, &mut watched.terminals)?;
         let counted = elements.iter().filter(|element| element.counts()).count();
         processed += elements.len();
         watched.keep(elements);
         let full = counted >= request.limit.max(1);
+        if full {
+            sight.agenda.call();
+        }
         let on = more || (full && request.iterations.is_none() && !request.dry_run);
         if !on || stop.is_requested() {
             break;
@@ -248,6 +268,35 @@ fn one_pass(
         watched.nothing_bound = true;
     }
     Ok(processed)
+}
+
+/// Reads what bound sessions wrote, and moves messages; gives whether there is more to be read, and
+/// what was moved.
+fn look_once(
+    cx: &mut Cx,
+    request: &Request,
+    stop: &Stop,
+    warn: Warn<'_>,
+    sight: &mut Sight,
+    terminals: &mut Terminals,
+) -> Result<(bool, Vec<Element>)> {
+    let Sight { changes, follower, agenda } = sight;
+    let (begun, everything) = (Instant::now(), agenda.is_everything());
+    let mut more = false;
+    if request.ingests() {
+        let read = follower.follow(cx, changes.files(), !everything, warn)?;
+        more = read.more;
+        agenda.read(read.new_events, follower.take_completed());
+    }
+    if everything {
+        agenda.completions = Completions::All;
+    }
+    let mut passed = pass::Passed::default();
+    if agenda.has_calls() {
+        passed = pass::run(cx, request, stop, &agenda.completions, follower.behind(), terminals)?;
+    }
+    agenda.passed(begun, everything, passed.is_unfinished);
+    Ok((more, passed.elements))
 }
 
 /// Records that the watch ends because nothing is left to be watched. `false` when a task was bound
@@ -305,7 +354,7 @@ fn survive(
     stop: &Stop,
     warn: Warn<'_>,
     outage: &mut Outage,
-    changes: &mut Changes,
+    sight: &mut Sight,
 ) -> Result<bool> {
     let mut error = match outcome {
         Ok(()) => {
@@ -322,13 +371,10 @@ fn survive(
             Err(last) => return Err(last.into()),
         }
         // What the broken connection observed is gone with it.
-        match observe(cx, stop) {
-            Ok(fresh) => {
-                *changes = fresh;
-                return Ok(true);
-            }
-            Err(Error::Store(again)) => error = again,
-            Err(error) => return Err(error),
+        sight.agenda.start_over();
+        match cx.db.observe_again(&mut sight.changes) {
+            Ok(()) => return Ok(true),
+            Err(again) => error = again,
         }
     }
 }

@@ -9,6 +9,7 @@ use conveyor_agents::rollout::{
 };
 use conveyor_model::Actor;
 use conveyor_store::codex_events::{self, NewEvent, Reader as EventReader};
+use conveyor_store::completions::COMPLETION;
 use conveyor_store::rollout_marks::{self, Identity, Mark};
 use conveyor_store::telemetry::{self, Emit};
 use conveyor_store::{Tx, bindings, deliveries, parked, sessions};
@@ -40,6 +41,11 @@ impl Batch {
     /// Whether there was no complete line.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
+    }
+
+    /// Whether the completion of a turn is in it.
+    pub(super) fn has_completion(&self) -> bool {
+        self.events.iter().any(|event| event.subtype.as_deref() == Some(COMPLETION))
     }
 
     /// Whether the end of a turn is in it.

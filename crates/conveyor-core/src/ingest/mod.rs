@@ -7,6 +7,7 @@
 mod batch;
 mod error;
 mod follow;
+mod places;
 
 use batch::{Batch, Source};
 use conveyor_store::Tx;

@@ -9,7 +9,7 @@ use conveyor_store::{Access, Db, Location, OpenOptions};
 use crate::harness::{World, on_both_engines};
 use crate::rollouts::{append, expected, message, meta, register, stored};
 
-fn context(world: &World) -> Cx {
+pub fn context(world: &World) -> Cx {
     let ledger = world.ledger();
     let location = match ledger.starts_with("postgres://") {
         true => Location::server(&ledger).unwrap(),

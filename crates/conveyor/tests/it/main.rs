@@ -32,6 +32,7 @@ mod finish_task;
 mod follow;
 mod gates;
 mod harness;
+mod hints;
 mod inbox;
 mod ingest;
 mod install_skills;

@@ -247,3 +247,138 @@ fn a_replaced_rollout_warns_once_and_holds_nobody_up() {
         assert_eq!(world.scalar(warned), "1");
     });
 }
+
+/// A watch that may have so many `what` (`watches`, `instances`) of the system's file notifications;
+/// `None` where no user namespace can be had.
+fn limited(world: &World, what: &str, most: u32) -> Option<Process> {
+    let script = format!("echo {most} > /proc/sys/user/max_inotify_{what} && exec \"$0\" \"$@\"");
+    let possible = Command::new("unshare").args(["-Ur", "sh", "-c", &script, "true"]).status();
+    if !possible.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no user namespace whose limits could be lowered");
+        return None;
+    }
+    let child = Command::new("unshare")
+        .args(["-Ur", "sh", "-c", &script, env!("CARGO_BIN_EXE_conveyor")])
+        .args(["dispatch", "--watch", "--json", "--interval", "3600", "--path", &world.ledger()])
+        .current_dir(world.dir())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    Some(Process(child))
+}
+
+/// Has turns end in rollouts in directories of their own; gives what the watch said meanwhile.
+fn served_without_hints(world: &World, what: &str, most: u32) -> Option<String> {
+    for task in ["ada", "bob", "eve"] {
+        world.bind(task);
+        for role in ["worker", "manager"] {
+            let directory = world.dir().join(format!("of-{task}-{role}"));
+            std::fs::create_dir(&directory).unwrap();
+            let path = directory.join("rollout.jsonl");
+            append(&path, &[json!({"type": "session_meta", "payload": {"id": task}})]);
+            let set = format!("update sessions set codex_session_path = '{}'", path.display());
+            world.sql(&format!("{set} where name = '{task}-{role}'"));
+        }
+    }
+    let watch = limited(world, what, most)?;
+    let read = "select count(*) from sessions where last_ingest_offset is not null";
+    wait::until(LIMIT, "all rollouts to be read", || world.scalar(read) == "6");
+    for (turn, task) in ["ada", "bob", "eve", "ada"].into_iter().enumerate() {
+        let path = world.dir().join(format!("of-{task}-worker/rollout.jsonl"));
+        append(&path, &[completion("2099-01-01T00:00:00Z", &format!("turn {turn}"))]);
+        wait::until(LIMIT, "the completion", || {
+            world.scalar("select count(*) from routed_notifications") == (turn + 1).to_string()
+        });
+    }
+    // Also what begins later says nothing a second time.
+    world.bind("late");
+    begin_rollouts(world, "late");
+    wait::until(LIMIT, "the session bound later", || world.scalar(read) == "8");
+    watch.signal(rustix::process::Signal::TERM);
+    let (code, _, stderr) = watch.end();
+    assert_eq!(code, Some(0), "{stderr}");
+    Some(stderr)
+}
+
+#[test]
+fn where_the_system_gives_no_hints_rollouts_are_looked_at() {
+    let world = World::on_sqlite();
+    // One for the ledger, some for directories.
+    if let Some(said) = served_without_hints(&world, "watches", 3) {
+        assert_eq!(
+            said,
+            "4 rollout(s) are looked at four times a second: as many directories are watched as the system allows; \
+             see fs.inotify.max_user_watches\n"
+        );
+    }
+    let world = World::on_sqlite();
+    if let Some(said) = served_without_hints(&world, "instances", 0) {
+        let [said] = said.lines().collect::<Vec<_>>()[..] else { panic!("not one line: {said}") };
+        assert!(
+            said.starts_with("6 rollout(s) are looked at four times a second: file notifications"),
+            "{said}"
+        );
+        assert!(said.ends_with("see fs.inotify.max_user_instances"), "{said}");
+    }
+}
+
+#[test]
+fn watches_beside_each_other_tell_each_completion_once() {
+    on_both_engines(|world| {
+        const TURNS: usize = 12;
+        for task in ["ada", "bob"] {
+            world.bind(task);
+            begin_rollouts(world, task);
+        }
+        let one = watching(world, &["--interval", "3600", "--dispatcher-id", "one"]);
+        let two = watching(world, &["--interval", "3600", "--dispatcher-id", "two"]);
+        for turn in 1..=TURNS {
+            for task in ["ada", "bob"] {
+                append(
+                    &rollout(world, task, "worker"),
+                    &[completion("2099-01-01T00:00:00Z", &turn.to_string())],
+                );
+            }
+            wait::until(LIMIT, "the completions", || {
+                let routed =
+                    world.scalar("select count(*) from routed_notifications where state = 'delivered'");
+                routed == (2 * turn).to_string()
+            });
+        }
+        for watch in [one, two] {
+            watch.signal(rustix::process::Signal::TERM);
+            let (code, _, stderr) = watch.end();
+            assert_eq!((code, stderr.as_str()), (Some(0), ""));
+        }
+        let events = "select count(*) from codex_events where subtype = 'task_complete'";
+        assert_eq!(world.scalar(events), (2 * TURNS).to_string());
+        assert_eq!(world.scalar("select count(*) from routed_notifications"), (2 * TURNS).to_string());
+    });
+}
+
+#[test]
+fn a_task_bound_during_a_watch_is_watched_at_once() {
+    on_both_engines(|world| {
+        world.bind("first");
+        begin_rollouts(world, "first");
+        let _watch = watching(world, &["--interval", "3600"]);
+        for (n, task) in ["ada", "bob", "eve"].into_iter().enumerate() {
+            let name = |role: &str| format!("{task}-{role}");
+            for role in ["worker", "manager"] {
+                let path = rollout(world, task, role);
+                append(&path, &[json!({"type": "session_meta", "payload": {"id": name(role)}})]);
+                let (register, file) = (format!("register-{role}"), path.to_str().unwrap());
+                world.json(&[&register, "--name", &name(role), "--pid", "1", "--codex-session", file]);
+            }
+            world.json(&["tasks", "--create", task, "--goal", "g"]);
+            let (worker, manager) = (name("worker"), name("manager"));
+            world.json(&["bind", "--task", task, "--worker", &worker, "--manager", &manager]);
+            append(&rollout(world, task, "worker"), &[completion("2099-01-01T00:00:00Z", "done")]);
+            wait::until(LIMIT, "the completion", || {
+                world.scalar("select count(*) from routed_notifications") == (n + 1).to_string()
+            });
+        }
+    });
+}

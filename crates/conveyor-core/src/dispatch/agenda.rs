@@ -1,0 +1,167 @@
+//! What a watch has to look for. What is due by time costs the same however much is bound, and is
+//! looked for in every pass; everything else only when something was heard of it.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use conveyor_store::{Changes, Engine, Wake};
+
+use super::Request;
+use crate::ingest::Follower;
+
+/// Passes for the sake of files have at least this pause between them: what is written in one go is
+/// read in one go.
+const REST: Duration = Duration::from_millis(10);
+
+/// Looks at everything take at most one part of so many of the time, however often others commit.
+const SHARE: u32 = 10;
+/// The longest that a commit waits for that.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+/// A server's commits may notify nobody; so often everything is looked at there.
+const REFRESH: Duration = Duration::from_secs(10);
+
+/// Of which sessions there may be completions that are not routed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Completions {
+    /// Of these.
+    Of(BTreeSet<String>),
+    /// Of any bound session.
+    All,
+}
+
+impl Completions {
+    /// Of nobody.
+    pub(super) fn none() -> Self {
+        Self::Of(BTreeSet::new())
+    }
+
+    /// The sessions, if it is not just any.
+    pub(super) fn sessions(&self) -> Option<&BTreeSet<String>> {
+        match self {
+            Self::Of(sessions) => Some(sessions),
+            Self::All => None,
+        }
+    }
+
+    /// Whether there is nobody.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sessions().is_some_and(BTreeSet::is_empty)
+    }
+
+    /// Of these as well.
+    pub(super) fn add(&mut self, more: BTreeSet<String>) {
+        if let Self::Of(sessions) = self {
+            sessions.extend(more);
+        }
+    }
+}
+
+/// What the next pass has to look for.
+pub(super) struct Agenda {
+    /// Something was committed, or the watch begins: who is bound, and what of it is to be routed, is
+    /// not known.
+    is_stale: bool,
+    /// When everything may be looked at again.
+    from: Instant,
+    /// When everything is looked at in any case.
+    refresh_at: Option<Instant>,
+    /// Whether the next pass looks into the queue.
+    is_called: bool,
+    /// When files may be looked at again.
+    files_from: Instant,
+    /// Whose completions are to be looked for.
+    pub(super) completions: Completions,
+}
+
+impl Agenda {
+    /// Everything.
+    pub(super) fn new(engine: Engine) -> Self {
+        let now = Instant::now();
+        Self {
+            is_stale: true,
+            from: now,
+            refresh_at: (engine == Engine::Postgres).then(|| now + REFRESH),
+            is_called: true,
+            files_from: now,
+            completions: Completions::All,
+        }
+    }
+
+    /// An iteration begins. A bounded watch takes each as if it were its first.
+    pub(super) fn tick(&mut self, request: &Request) {
+        self.is_called = true;
+        if request.iterations.is_some() {
+            self.start_over();
+        }
+    }
+
+    /// What was known may be true no more.
+    pub(super) fn start_over(&mut self) {
+        self.is_called = true;
+        self.is_stale = true;
+        self.from = Instant::now();
+    }
+
+    /// Until when nothing is due but what others cause.
+    pub(super) fn until(&self, next_tick: Instant, follower: &Follower) -> Instant {
+        let files = follower.is_due().then_some(self.files_from);
+        let everything = self.is_stale.then_some(self.from);
+        [files, everything, self.refresh_at].into_iter().flatten().fold(next_tick, Instant::min)
+    }
+
+    /// Takes up why a wait ended; `true` when there is something to look for.
+    pub(super) fn learn(&mut self, wake: Wake, changes: &mut Changes, follower: &mut Follower) -> bool {
+        let now = Instant::now();
+        match wake {
+            Wake::Changed => {
+                self.is_called = true;
+                self.is_stale = true;
+            }
+            Wake::Files => follower.notice(changes.files()),
+            Wake::Looked | Wake::Nudged | Wake::TimedOut => {}
+        }
+        if self.refresh_at.is_some_and(|at| at <= now) {
+            self.start_over();
+        }
+        self.is_called || self.is_everything() || (follower.is_due() && now >= self.files_from)
+    }
+
+    /// Whether the next pass takes up the bound sessions anew.
+    pub(super) fn is_everything(&self) -> bool {
+        self.is_stale && Instant::now() >= self.from
+    }
+
+    /// New events of rollouts are in the ledger, with completions of these sessions.
+    pub(super) fn read(&mut self, new_events: u64, completed: BTreeSet<String>) {
+        // What waits for a terminal may go after the end of a turn.
+        self.is_called |= new_events > 0;
+        self.completions.add(completed);
+    }
+
+    /// There may be more messages than a pass takes.
+    pub(super) fn call(&mut self) {
+        self.is_called = true;
+    }
+
+    /// Whether the next pass looks for messages and completions at all.
+    pub(super) fn has_calls(&self) -> bool {
+        self.is_called || !self.completions.is_empty()
+    }
+
+    /// A pass is over that began at this moment: one that looked at everything, or not; and one that
+    /// left completions unrouted, or not.
+    pub(super) fn passed(&mut self, begun: Instant, everything: bool, is_unfinished: bool) {
+        let now = Instant::now();
+        self.files_from = now + REST;
+        self.is_called = false;
+        if !is_unfinished {
+            self.completions = Completions::none();
+        }
+        if everything {
+            self.is_stale = false;
+            self.from = now + ((now - begun) * SHARE).min(LONGEST_WAIT);
+            self.refresh_at = self.refresh_at.map(|_| now + REFRESH);
+        }
+    }
+}
