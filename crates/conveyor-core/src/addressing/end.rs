@@ -3,6 +3,7 @@
 
 use conveyor_agents::processes::Identity;
 use conveyor_agents::tmux::TmuxError;
+use conveyor_model::Whereabouts;
 
 use super::{Found, Here, Recorded, Terminal};
 use crate::{Error, Result};
@@ -32,8 +33,10 @@ impl Terminal {
 
     /// The recorded process of its pane, if it can be told from others.
     pub(crate) fn process(&self) -> Option<Identity> {
-        let Recorded::Process { process, .. } = &self.recorded else { return None };
-        process.identity()
+        match (&self.recorded, self.whereabouts) {
+            (Recorded::Process { process, .. }, Whereabouts::Here) => process.identity(),
+            _ => None,
+        }
     }
 
     /// A pane that is only supposed to be the one, because it is in front, may be ended where it is

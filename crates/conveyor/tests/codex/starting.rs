@@ -73,7 +73,7 @@ fn a_started_worker_is_the_registered_one_and_has_its_first_message(mixture: Mix
     let nudged = stage.json(&["session-nudge", "w", "and again"]);
     assert_eq!(nudged["delivery"]["stage"], "seen");
     // The terminal ends with its program, as terminals do.
-    let option = stage.tmux.tmux(["show-options", "-w", "-v", "-t", "=codex-w:", "remain-on-exit"]);
+    let option = stage.tmux.tmux(["display-message", "-p", "-t", "=codex-w:", "#{remain-on-exit}"]);
     assert_eq!(option.trim(), "off");
 
     // The name is taken now, and so is the terminal's.

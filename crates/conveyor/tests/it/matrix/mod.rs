@@ -3,6 +3,7 @@
 //! else it touches nothing. Every other pane runs a witness that records bytes and signals.
 
 mod cells;
+mod older;
 mod situations;
 mod stage;
 
