@@ -35,6 +35,8 @@ pub(crate) fn log_in(
         ("timezone", "UTC".to_owned()),
         ("lock_timeout", BUSY_TIMEOUT.as_millis().to_string()),
     ];
+    // Compared with what comes back in the same moment; no id of anything.
+    #[allow(clippy::disallowed_methods, reason = "a word that no pooler can know in advance")]
     let mark = uuid::Uuid::new_v4().simple().to_string();
     let mut options = given.to_owned();
     for (name, value) in

@@ -15,7 +15,7 @@ pub enum Failure {
     /// The operation failed.
     Operation(Error),
     /// The same on a ledger that the user named: what is advised is to be done on that one.
-    OperationOn(String, Error),
+    OperationOn(String, Box<Error>),
     /// The command's printed verdict is negative; everything has been said already.
     Verdict(u8),
 }
@@ -47,15 +47,20 @@ impl Failure {
     /// The failure of a run on a ledger that the user named.
     pub(crate) fn on(self, ledger: Option<String>) -> Self {
         match (self, ledger) {
-            (Self::Operation(error), Some(ledger)) => Self::OperationOn(ledger, error),
+            (Self::Operation(error), Some(ledger)) => Self::OperationOn(ledger, error.into()),
             (failure, _) => failure,
         }
     }
 
     /// What made the output fail, for code that writes on behalf of an operation.
     pub(crate) fn into_output_error(self) -> std::io::Error {
-        match self {
-            Self::Operation(Error::Output(error)) | Self::OperationOn(_, Error::Output(error)) => error,
+        let error = match self {
+            Self::Operation(error) => error,
+            Self::OperationOn(_, error) => *error,
+            other => return std::io::Error::other(format!("{other:?}")),
+        };
+        match error {
+            Error::Output(error) => error,
             other => std::io::Error::other(format!("{other:?}")),
         }
     }
@@ -66,7 +71,7 @@ impl Failure {
             Self::Usage(text) => return say(&text, 2, host),
             Self::Verdict(code) => return code,
             Self::Operation(error) => (error, None),
-            Self::OperationOn(ledger, error) => (error, Some(ledger)),
+            Self::OperationOn(ledger, error) => (*error, Some(ledger)),
         };
         if matches!(&error, Error::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe) {
             return 0;

@@ -13,9 +13,10 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::terminal::PROGRAM;
+use crate::age;
 use crate::processes::ForegroundProcess;
 use crate::programs;
 
@@ -138,9 +139,7 @@ fn executable(pid: u32) -> Option<File> {
         return None;
     }
     let file = File::open(path).ok()?;
-    let changed =
-        SystemTime::UNIX_EPOCH + Duration::from_secs(file.metadata().ok()?.ctime().try_into().ok()?);
-    let age = SystemTime::now().duration_since(changed).ok()?;
+    let age = age::since_millis(file.metadata().ok()?.ctime().saturating_mul(1_000));
     (age.as_secs() > elapsed(&ps(pid, "etime=")?)?).then_some(file)
 }
 

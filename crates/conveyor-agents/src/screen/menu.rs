@@ -65,7 +65,8 @@ fn begins_with_key(text: &str) -> bool {
         return false;
     }
     let words = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.skip_while(|word| word.eq_ignore_ascii_case("press")).next().is_some_and(is_key)
+    let mut words = words.filter(|word| !word.eq_ignore_ascii_case("press"));
+    words.next().is_some_and(is_key)
 }
 
 fn is_key(word: &str) -> bool {
