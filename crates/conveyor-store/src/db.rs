@@ -132,6 +132,17 @@ impl Db {
         }
     }
 
+    /// Gives SQLite as much page cache as a process should keep that stays; no effect on a server.
+    ///
+    /// # Errors
+    /// A failing statement.
+    pub fn use_resting_cache(&mut self) -> Result<(), StoreError> {
+        match &mut self.connection {
+            Connection::Sqlite(connection) => connection.use_resting_cache(),
+            Connection::Postgres(_) => Ok(()),
+        }
+    }
+
     /// Runs `work` in one writing transaction: everything it wrote commits together or not at all.
     ///
     /// After a serialization failure or deadlock the work is run again from its start, so it must

@@ -14,6 +14,8 @@ use crate::{BUSY_TIMEOUT, StoreError, schema};
 pub(crate) struct SqliteConnection {
     raw: rusqlite::Connection,
     path: PathBuf,
+    /// The page cache that was asked for.
+    cache: Option<i64>,
 }
 
 /// Statements kept prepared per connection; more than any one command uses.
@@ -22,6 +24,9 @@ const CACHED_STATEMENTS: usize = 128;
 /// Page cache for bulk work, in KiB (SQLite's sign convention): 16 MiB keeps the whole process of
 /// an ingest below its memory bar and was no slower than 64 MiB.
 const BULK_CACHE: i64 = -16_384;
+
+/// Page cache of a process that stays, in KiB likewise.
+const RESTING_CACHE: i64 = -4_096;
 
 impl SqliteConnection {
     pub(crate) fn open(path: &Path, access: Access, options: &OpenOptions) -> Result<Self, StoreError> {
@@ -57,7 +62,7 @@ impl SqliteConnection {
         if access == Access::Write {
             schema::sqlite::ensure_additions(&mut raw, path, options.clock.as_ref())?;
         }
-        Ok(Self { raw, path: path.to_owned() })
+        Ok(Self { raw, path: path.to_owned(), cache: None })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -65,9 +70,26 @@ impl SqliteConnection {
     }
 
     pub(crate) fn use_bulk_cache(&mut self) -> Result<(), StoreError> {
-        self.raw.pragma_update(None, "cache_size", BULK_CACHE).map_err(|e| self.wrap(&e))?;
+        self.use_cache(BULK_CACHE)
+    }
+
+    pub(crate) fn use_resting_cache(&mut self) -> Result<(), StoreError> {
+        if self.cache == Some(RESTING_CACHE) {
+            return Ok(());
+        }
+        self.use_cache(RESTING_CACHE)?;
+        self.execute_batch("pragma shrink_memory")
+    }
+
+    fn use_cache(&mut self, size: i64) -> Result<(), StoreError> {
+        if self.cache == Some(size) {
+            return Ok(());
+        }
+        self.raw.pragma_update(None, "cache_size", size).map_err(|e| self.wrap(&e))?;
         // What a savepoint would restore is kept in memory, not in a file.
-        self.raw.pragma_update(None, "temp_store", "memory").map_err(|e| self.wrap(&e))
+        self.raw.pragma_update(None, "temp_store", "memory").map_err(|e| self.wrap(&e))?;
+        self.cache = Some(size);
+        Ok(())
     }
 
     pub(crate) fn begin(&mut self, writing: bool) -> Result<(), StoreError> {

@@ -107,7 +107,8 @@ pub(super) fn with_peak_memory(command: &mut Command) -> Result<(f64, Option<f64
     Ok((start.elapsed().as_secs_f64(), peak.map(|bytes| bytes as f64)))
 }
 
-fn peak_memory(pid: u32) -> Option<u64> {
+/// The peak memory of a running process in bytes, as far as the system tells.
+pub(super) fn peak_memory(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

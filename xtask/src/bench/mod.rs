@@ -14,6 +14,7 @@ mod report;
 mod rollout;
 mod search;
 mod waking;
+mod watching;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -43,7 +44,8 @@ const PARTS: &[Part] = &[
     Part { name: "cycle", run: cycle::run },
     Part { name: "screen", run: cycle::screen },
     Part { name: "wake", run: waking::latency },
-    Part { name: "idle", run: waking::idle },
+    Part { name: "idle", run: watching::idle },
+    Part { name: "writers", run: watching::writers },
     Part { name: "contention", run: commands::contention },
     Part { name: "memory", run: commands::memory },
     Part { name: "size", run: size },

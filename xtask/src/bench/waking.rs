@@ -1,14 +1,14 @@
-//! Waiting processes: how fast they wake, and what they cost while nothing happens.
+//! How fast waiting processes wake.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::ledger::{self, SMALL, Scale, TASK};
-use super::measure::{Guard, median, output, percentile, processor_time};
+use super::Lab;
+use super::ledger::{self, SMALL, TASK};
+use super::measure::{Guard, median, output, percentile};
 use super::report::{Bar, Report, Row, Unit};
-use super::{Lab, rollout};
 use crate::failure::{Context as _, Failure};
 
 /// Long enough that a process that was just started waits.
@@ -62,7 +62,7 @@ pub(super) fn latency(lab: &Lab, report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
-fn start_dispatcher(lab: &Lab, ledger: &Path) -> Result<Guard, Failure> {
+pub(super) fn start_dispatcher(lab: &Lab, ledger: &Path) -> Result<Guard, Failure> {
     let child = lab
         .conveyor(ledger, &["dispatch", "--watch"])
         .stdin(Stdio::null())
@@ -103,77 +103,4 @@ fn one_message(lab: &Lab, ledger: &Path) -> Result<Journey, Failure> {
 
 fn piped(mut command: Command) -> Result<std::process::Child, Failure> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("starting a program")
-}
-
-/// A watching dispatcher with fifty bound sessions while nothing happens.
-pub(super) fn idle(lab: &Lab, report: &mut Report) -> Result<(), Failure> {
-    const SESSIONS: usize = 50;
-    const LENGTH: Duration = Duration::from_secs(60);
-    if lab.quick {
-        report.skip("a minute of dispatch --watch", "left out of a quick run");
-        return Ok(());
-    }
-    let scale = Scale { tasks: SESSIONS, live: SESSIONS, ..SMALL };
-    let ledger = ledger::create(lab, "idle.db", scale)?;
-    bind_rollouts(lab, &ledger, SESSIONS)?;
-    let dispatcher = start_dispatcher(lab, &ledger)?;
-    // The rollouts are read first.
-    std::thread::sleep(Duration::from_secs(5));
-    let pid = dispatcher.0.id();
-    let (before, time) = (rows(&ledger)?, processor_time(pid));
-    let start = Instant::now();
-    std::thread::sleep(LENGTH);
-    let (after, used, elapsed) = (rows(&ledger)?, processor_time(pid), start.elapsed().as_secs_f64());
-    drop(dispatcher);
-    let measure = format!("idle dispatch --watch, {SESSIONS} sessions");
-    match (time, used) {
-        (Some(time), Some(used)) => {
-            let share = (used - time) / elapsed;
-            report.add(Row::alone(format!("{measure}: processor"), Unit::Share, share, Bar::Within(0.003)));
-        }
-        _ => report.skip(&measure, "this system does not tell a process's time"),
-    }
-    let beats = (after.heartbeats - before.heartbeats) as f64;
-    let others = (after.all - before.all) as f64 - beats;
-    report.add(Row::alone(format!("{measure}: heartbeats"), Unit::Rate, beats / elapsed, Bar::Within(1.0)));
-    report.add(Row::alone(format!("{measure}: other rows"), Unit::Rate, others / elapsed, Bar::Within(0.0)));
-    Ok(())
-}
-
-struct Rows {
-    heartbeats: i64,
-    all: i64,
-}
-
-fn rows(ledger: &Path) -> Result<Rows, Failure> {
-    const TABLES: [&str; 6] = [
-        "telemetry_events",
-        "commands",
-        "command_attempts",
-        "routed_notifications",
-        "codex_events",
-        "events",
-    ];
-    let count = |table: &str| ledger::number(ledger, &format!("select count(*) from {table}"));
-    let heartbeats = count("telemetry_events where event_type = 'dispatch_watch_heartbeat'")?;
-    let all = TABLES.into_iter().map(count).sum::<Result<i64, _>>()?;
-    Ok(Rows { heartbeats, all })
-}
-
-fn bind_rollouts(lab: &Lab, ledger: &Path, sessions: usize) -> Result<(), Failure> {
-    const SIZE: u64 = 100_000;
-    let sample = std::fs::read(rollout::synthesise(lab, SIZE)?).context("reading a rollout")?;
-    let connection = ledger::connect(ledger)?;
-    for n in 1..=sessions {
-        let name = ledger::name("worker", n);
-        let file = lab.scratch.join(format!("{name}.jsonl"));
-        std::fs::write(&file, &sample).context(file.display())?;
-        connection
-            .execute(
-                "update sessions set codex_session_path = ?1 where name = ?2",
-                (file.display().to_string(), name),
-            )
-            .context("binding a rollout")?;
-    }
-    ledger::done(connection)
 }

@@ -1,9 +1,11 @@
+use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use super::{MAX_LINE, Reader, RolloutError, RolloutIdentity, SessionMeta};
 
@@ -27,6 +29,24 @@ impl Probe {
             metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
         Self { size: metadata.len(), modified_ns, device: metadata.dev(), inode: metadata.ino() }
     }
+
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap,
+        clippy::cast_lossless,
+        reason = "systems differ in the types of the fields"
+    )]
+    fn of_stat(found: &Stat) -> Self {
+        let modified_ns =
+            (found.st_mtime as i64).saturating_mul(1_000_000_000).saturating_add(found.st_mtime_nsec as i64);
+        Self {
+            size: found.st_size as u64,
+            modified_ns,
+            device: found.st_dev as u64,
+            inode: found.st_ino as u64,
+        }
+    }
 }
 
 /// Looks at a file with a single system call; cheap enough for a watcher to do all the time.
@@ -35,6 +55,26 @@ impl Probe {
 pub fn probe(path: &Path) -> Option<Probe> {
     let metadata = std::fs::metadata(path).ok()?;
     metadata.is_file().then(|| Probe::of(&metadata))
+}
+
+/// A directory in which many files are looked at, which costs less than by their whole paths. It is
+/// the one that its path leads to now.
+pub struct Directory(OwnedFd);
+
+impl Directory {
+    /// Opens the directory; `None` when there is none that can be read.
+    #[must_use]
+    pub fn open(path: &Path) -> Option<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(path, flags, Mode::empty()).ok().map(Self)
+    }
+
+    /// [`probe`] of a file in it.
+    #[must_use]
+    pub fn probe(&self, name: &OsStr) -> Option<Probe> {
+        let found = rustix::fs::statat(&self.0, name, AtFlags::empty()).ok()?;
+        (FileType::from_raw_mode(found.st_mode) == FileType::RegularFile).then(|| Probe::of_stat(&found))
+    }
 }
 
 /// An open rollout. Its methods never move a shared cursor except for [`RolloutFile::reader`].

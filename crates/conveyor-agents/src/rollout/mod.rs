@@ -10,7 +10,7 @@ mod record;
 mod state;
 
 pub use error::RolloutError;
-pub use file::{Probe, RolloutFile, open, probe};
+pub use file::{Directory, Probe, RolloutFile, open, probe};
 pub use identity::{Relation, RolloutIdentity};
 pub use meta::{SessionMeta, session_meta};
 pub use reader::{Content, Line, Reader};

@@ -165,3 +165,84 @@ impl Agenda {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::typing::Guard;
+
+    fn request(iterations: Option<u64>) -> Request {
+        Request {
+            watch: true,
+            iterations,
+            interval: 2.0,
+            limit: 10,
+            lease_seconds: 60,
+            dispatcher_id: "d".into(),
+            only: None,
+            dry_run: false,
+            exit_when_unbound: false,
+            ingest: None,
+            guard: Guard::default(),
+        }
+    }
+
+    /// An agenda of a watch that has looked at everything just now.
+    fn looked(engine: Engine) -> Agenda {
+        let mut agenda = Agenda::new(engine);
+        assert!(agenda.is_everything() && agenda.has_calls());
+        agenda.passed(Instant::now(), true, false);
+        assert!(!agenda.is_everything() && !agenda.has_calls());
+        agenda
+    }
+
+    #[test]
+    fn an_idle_tick_asks_for_what_is_due_by_time_only() {
+        let mut agenda = looked(Engine::Sqlite);
+        agenda.tick(&request(None));
+        assert!(agenda.has_calls());
+        assert!(!agenda.is_everything());
+        assert_eq!(agenda.completions, Completions::none());
+        agenda.passed(Instant::now(), false, false);
+        assert!(!agenda.has_calls());
+        agenda.tick(&request(Some(3)));
+        assert!(agenda.is_everything(), "in a bounded watch each iteration stands for itself");
+    }
+
+    #[test]
+    fn nothing_is_waited_for_but_the_tick_and_on_a_server_the_refresh() {
+        let (follower, tick) = (Follower::new(), Instant::now() + Duration::from_secs(3600));
+        assert_eq!(looked(Engine::Sqlite).until(tick, &follower), tick);
+        assert!(looked(Engine::Postgres).until(tick, &follower) <= Instant::now() + REFRESH);
+    }
+
+    #[test]
+    fn completions_are_looked_for_until_they_are_routed() {
+        let mut agenda = looked(Engine::Sqlite);
+        let ada = BTreeSet::from(["ada".to_owned()]);
+        agenda.read(1, ada.clone());
+        assert_eq!(agenda.completions, Completions::Of(ada.clone()));
+        agenda.passed(Instant::now(), false, true);
+        assert_eq!(agenda.completions, Completions::Of(ada), "another dispatcher holds the task");
+        assert!(agenda.has_calls());
+        agenda.passed(Instant::now(), false, false);
+        assert!(!agenda.has_calls());
+        agenda.read(0, BTreeSet::new());
+        assert!(!agenda.has_calls(), "nothing new was read");
+    }
+
+    #[test]
+    fn what_others_commit_all_the_time_takes_a_part_of_it() {
+        let (follower, tick) = (Follower::new(), Instant::now() + Duration::from_secs(3600));
+        let mut agenda = looked(Engine::Sqlite);
+        agenda.is_stale = true;
+        let begun = Instant::now().checked_sub(Duration::from_millis(20)).unwrap();
+        agenda.passed(begun, true, false);
+        agenda.is_stale = true;
+        assert!(!agenda.is_everything());
+        let until = agenda.until(tick, &follower);
+        assert!(until > Instant::now() && until <= Instant::now() + LONGEST_WAIT);
+        agenda.start_over();
+        assert!(agenda.is_everything(), "not after an outage");
+    }
+}

@@ -153,10 +153,10 @@ pub type Warn<'a> = &'a mut dyn FnMut(&str);
 /// # Errors
 /// A ledger that fails in a way that waiting cannot cure. Failures of single items are elements.
 pub fn run(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>) -> Result<Report> {
-    cx.db.use_bulk_cache()?;
     if request.watch {
         return watch::run(cx, request, stop, warn);
     }
+    cx.db.use_bulk_cache()?;
     let mut follower = Follower::new();
     if request.ingests() {
         while follower.pass(cx)?.more && !stop.is_requested() {}

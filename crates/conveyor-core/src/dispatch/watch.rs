@@ -156,6 +156,7 @@ fn terminals(request: &Request) -> Terminals {
 
 /// Serves until there is a reason to end.
 fn serve(cx: &mut Cx, request: &Request, stop: &Stop, warn: Warn<'_>, watched: &mut Watched) -> Result<End> {
+    cx.db.use_resting_cache()?;
     let mut outage = Outage::none();
     let mut sight = Sight::open(cx, stop)?;
     let interval = tick(request);

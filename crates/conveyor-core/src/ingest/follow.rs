@@ -18,7 +18,7 @@ use crate::{Cx, Error, Result, fault};
 
 /// How often all files are looked at, whatever was told of them: hints can be lost without a trace
 /// (another name of the same file, memory that is written to, a link that leads elsewhere now).
-const SWEEP: Duration = Duration::from_secs(4);
+const SWEEP: Duration = Duration::from_millis(4500);
 
 /// Keeps the rollouts of all sessions in live bindings ingested, as their files grow.
 ///
@@ -41,6 +41,8 @@ pub struct Follower {
     /// Whose new events have completions among them.
     completed: BTreeSet<String>,
     next_sweep: Instant,
+    /// The sessions by the directories of their files, for looks at all of them.
+    directories: BTreeMap<PathBuf, Vec<String>>,
     /// What was said about missing hints.
     told: BTreeSet<NoHints>,
 }
@@ -87,6 +89,7 @@ impl Default for Follower {
             behind: BTreeSet::new(),
             completed: BTreeSet::new(),
             next_sweep: Instant::now() + SWEEP,
+            directories: BTreeMap::new(),
             told: BTreeSet::new(),
         }
     }
@@ -103,18 +106,34 @@ impl Follower {
     /// few seconds whether any file at all did. One system call for each, no look into the ledger.
     pub fn has_news(&mut self) -> bool {
         let now = Instant::now();
-        let has_news = |id: &&String| self.followed.get(*id).is_some_and(Followed::has_news);
         if now < self.next_sweep {
+            let has_news = |id: &&String| self.followed.get(*id).is_some_and(Followed::has_news);
             self.due.extend(self.unhinted.iter().filter(has_news).cloned());
         } else {
             self.next_sweep = now + SWEEP;
-            self.due.extend(self.followed.keys().filter(has_news).cloned());
+            self.sweep();
             if self.has_hints {
                 // What was in the way may be gone.
                 self.unplaced.extend(self.unhinted.iter().cloned());
             }
         }
         self.is_due()
+    }
+
+    fn sweep(&mut self) {
+        for (path, sessions) in &self.directories {
+            let directory = rollout::Directory::open(path);
+            for session_id in sessions {
+                let Some(followed) = self.followed.get(session_id) else { continue };
+                let found = match (&directory, followed.path.file_name()) {
+                    (Some(directory), Some(name)) => directory.probe(name),
+                    _ => rollout::probe(&followed.path),
+                };
+                if followed.settled != Some(found) {
+                    self.due.insert(session_id.clone());
+                }
+            }
+        }
     }
 
     /// Whether the next pass has a file to look at.
@@ -166,7 +185,12 @@ impl Follower {
             self.refresh(cx, Some(hints))?;
         }
         self.place(Some(hints), warn);
-        self.look(cx)
+        let pass = self.look(cx)?;
+        if !pass.more {
+            // A long history needs more while it is read.
+            cx.db.use_resting_cache()?;
+        }
+        Ok(pass)
     }
 
     /// Takes up what was told of files.
@@ -190,6 +214,14 @@ impl Follower {
                 Followed::new(&cx.cwd, mark)
             });
             self.followed.insert(session_id, followed);
+        }
+        self.directories.clear();
+        for (session_id, followed) in &self.followed {
+            let directory = followed.path.parent().unwrap_or(&cx.cwd);
+            match self.directories.get_mut(directory) {
+                Some(sessions) => sessions.push(session_id.clone()),
+                None => drop(self.directories.insert(directory.to_owned(), vec![session_id.clone()])),
+            }
         }
         for session_id in before.keys().filter(|id| !self.followed.contains_key(*id)) {
             for sessions in [&mut self.due, &mut self.unplaced, &mut self.unhinted, &mut self.behind] {

@@ -38,8 +38,8 @@ pub(super) struct Affected {
 /// Which sessions' files are watched where.
 #[derive(Default)]
 pub(super) struct Places {
-    sessions: HashMap<Key, BTreeSet<String>>,
-    keys: HashMap<String, BTreeSet<Key>>,
+    sessions: HashMap<Key, Vec<String>>,
+    keys: HashMap<String, Vec<Key>>,
     /// How many keys there are in each watched directory.
     uses: HashMap<WatchId, usize>,
 }
@@ -54,14 +54,14 @@ impl Places {
         path: &Path,
     ) -> Result<(), NoHints> {
         for _ in 0..ATTEMPTS {
-            let mut keys = BTreeSet::new();
+            let mut keys = Vec::new();
             let mut outcome = Ok(());
             let mut is_news = false;
             for spot in way_to(path)? {
                 match hints.watch(&spot.directory, spot.concern) {
                     Ok(id) => {
                         is_news |= !self.uses.contains_key(&id);
-                        keys.insert((id, spot.name));
+                        keys.push((id, spot.name));
                     }
                     Err(error) => outcome = Err(error),
                 }
@@ -78,16 +78,22 @@ impl Places {
 
     /// Watches nothing any more for this session.
     pub(super) fn forget(&mut self, hints: &mut FileHints, session_id: &str) {
-        self.replace(hints, session_id, BTreeSet::new());
+        self.replace(hints, session_id, Vec::new());
     }
 
-    fn replace(&mut self, hints: &mut FileHints, session_id: &str, keys: BTreeSet<Key>) {
+    fn replace(&mut self, hints: &mut FileHints, session_id: &str, mut keys: Vec<Key>) {
+        keys.sort_unstable();
+        keys.dedup();
+        keys.shrink_to_fit();
         let before = self.keys.remove(session_id).unwrap_or_default();
-        for key in keys.difference(&before) {
+        for key in keys.iter().filter(|key| !before.contains(key)) {
             *self.uses.entry(key.0).or_default() += 1;
-            self.sessions.entry(key.clone()).or_default().insert(session_id.to_owned());
+            self.sessions
+                .entry(key.clone())
+                .or_insert_with(|| Vec::with_capacity(1))
+                .push(session_id.to_owned());
         }
-        for key in before.difference(&keys) {
+        for key in before.iter().filter(|key| !keys.contains(key)) {
             self.leave(hints, session_id, key);
         }
         if !keys.is_empty() {
@@ -97,7 +103,7 @@ impl Places {
 
     fn leave(&mut self, hints: &mut FileHints, session_id: &str, key: &Key) {
         if let Some(sessions) = self.sessions.get_mut(key) {
-            sessions.remove(session_id);
+            sessions.retain(|id| id != session_id);
             if sessions.is_empty() {
                 self.sessions.remove(key);
             }
