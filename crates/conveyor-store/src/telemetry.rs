@@ -227,6 +227,44 @@ pub fn find(tx: &mut Tx<'_>, id: &str) -> Result<Option<TelemetryEvent>, StoreEr
     tx.first(&format!("select {COLUMNS} from telemetry_events where id = $1"), params![id], from_row)
 }
 
+/// What the record tells of one event: its place, its type, and the session that it ties itself to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Later events have larger ones.
+    pub place: i64,
+    /// Its type.
+    pub event_type: String,
+    /// The session's id.
+    pub session_id: Option<String>,
+}
+
+/// Where the record ends; `None` on a server, where events are not committed in the order of their
+/// places.
+///
+/// # Errors
+/// A failing statement.
+pub fn end_of_record(tx: &mut Tx<'_>) -> Result<Option<i64>, StoreError> {
+    match tx.engine() {
+        Engine::Sqlite => {
+            tx.one("select coalesce(max(rowid), 0) from telemetry_events", &[], |row| row.opt_int(0))
+        }
+        Engine::Postgres => Ok(None),
+    }
+}
+
+/// The first `limit` events behind a place of [`end_of_record`].
+///
+/// # Errors
+/// A failing statement.
+pub fn recorded_since(tx: &mut Tx<'_>, place: i64, limit: usize) -> Result<Vec<Recorded>, StoreError> {
+    tx.all(
+        "select rowid, event_type, json_extract(correlation_json, '$.session_id') from telemetry_events \
+         where rowid > $1 order by rowid limit $2",
+        params![place, limit as i64],
+        |row| Ok(Recorded { place: row.int(0)?, event_type: row.text(1)?, session_id: row.opt_text(2)? }),
+    )
+}
+
 /// Processes that write at the same time commit in another order than their clocks say; so many
 /// further rows are looked at, so that the oldest of them are found nevertheless.
 const STRAGGLERS: i64 = 200;

@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use conveyor_store::telemetry::{self, Recorded};
 use conveyor_store::{Changes, Engine, Wake};
 
 use super::Request;
 use crate::ingest::Follower;
+use crate::{Cx, Result};
 
 /// Passes for the sake of files have at least this pause between them: what is written in one go is
 /// read in one go.
@@ -20,6 +22,29 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
 /// A server's commits may notify nobody; so often everything is looked at there.
 const REFRESH: Duration = Duration::from_secs(10);
+
+/// So long after a commit that seemed to be of no concern everything is looked at nevertheless:
+/// another program may change something and record nothing of it.
+const DOUBT: Duration = Duration::from_millis(4500);
+
+/// So many events are looked through to find out what others committed.
+const MOST_EVENTS: usize = 200;
+
+/// Events of these kinds stand for changes to the queue alone.
+const OF_THE_QUEUE: [&str; 2] = ["dispatch_", "delivery_"];
+
+/// These change neither who is bound nor which rollout belongs to whom, nor end a turn.
+const OF_NO_CONCERN: [&str; 6] = [
+    "app_heartbeat",
+    "codex_events_ingest_failed",
+    "command_created",
+    "manager_cycle_failed",
+    "manager_cycle_started",
+    "manager_cycle_succeeded",
+];
+
+/// Somebody read on in a session's rollout.
+const INGESTED: &str = "codex_events_ingested";
 
 /// Of which sessions there may be completions that are not routed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +91,9 @@ pub(super) struct Agenda {
     from: Instant,
     /// When everything is looked at in any case.
     refresh_at: Option<Instant>,
+    is_server: bool,
+    /// Up to where the record of events was there when everything was looked at.
+    place: Option<i64>,
     /// Whether the next pass looks into the queue.
     is_called: bool,
     /// When files may be looked at again.
@@ -81,7 +109,9 @@ impl Agenda {
         Self {
             is_stale: true,
             from: now,
-            refresh_at: (engine == Engine::Postgres).then(|| now + REFRESH),
+            refresh_at: None,
+            is_server: engine == Engine::Postgres,
+            place: None,
             is_called: true,
             files_from: now,
             completions: Completions::All,
@@ -111,20 +141,50 @@ impl Agenda {
     }
 
     /// Takes up why a wait ended; `true` when there is something to look for.
-    pub(super) fn learn(&mut self, wake: Wake, changes: &mut Changes, follower: &mut Follower) -> bool {
+    pub(super) fn learn(
+        &mut self,
+        cx: &mut Cx,
+        wake: Wake,
+        changes: &mut Changes,
+        follower: &mut Follower,
+    ) -> Result<bool> {
         let now = Instant::now();
         match wake {
-            Wake::Changed => {
-                self.is_called = true;
-                self.is_stale = true;
-            }
+            Wake::Changed => self.hear(cx)?,
             Wake::Files => follower.notice(changes.files()),
             Wake::Looked | Wake::Nudged | Wake::TimedOut => {}
         }
         if self.refresh_at.is_some_and(|at| at <= now) {
             self.start_over();
         }
-        self.is_called || self.is_everything() || (follower.is_due() && now >= self.files_from)
+        Ok(self.is_called || self.is_everything() || (follower.is_due() && now >= self.files_from))
+    }
+
+    /// Finds out what somebody else committed.
+    fn hear(&mut self, cx: &mut Cx) -> Result<()> {
+        self.is_called = true;
+        let recorded = match self.place {
+            Some(place) if !self.is_stale => {
+                cx.db.read(|tx| telemetry::recorded_since(tx, place, MOST_EVENTS))?
+            }
+            _ => Vec::new(),
+        };
+        match completed_at_most(&recorded) {
+            Some(sessions) => {
+                self.completions.add(sessions);
+                self.place = recorded.last().map(|event| event.place);
+                self.refresh_at.get_or_insert(Instant::now() + DOUBT);
+            }
+            None => self.is_stale = true,
+        }
+        Ok(())
+    }
+
+    /// Everything is about to be looked at.
+    pub(super) fn begin_everything(&mut self, cx: &mut Cx) -> Result<()> {
+        self.place = cx.db.read(telemetry::end_of_record)?;
+        self.completions = Completions::All;
+        Ok(())
     }
 
     /// Whether the next pass takes up the bound sessions anew.
@@ -161,9 +221,28 @@ impl Agenda {
         if everything {
             self.is_stale = false;
             self.from = now + ((now - begun) * SHARE).min(LONGEST_WAIT);
-            self.refresh_at = self.refresh_at.map(|_| now + REFRESH);
+            self.refresh_at = self.is_server.then(|| now + REFRESH);
         }
     }
+}
+
+/// The sessions of which completions may have been read, if these events stand for nothing else that is
+/// of concern here. A commit without any event may stand for anything.
+fn completed_at_most(recorded: &[Recorded]) -> Option<BTreeSet<String>> {
+    if recorded.is_empty() || recorded.len() == MOST_EVENTS {
+        return None;
+    }
+    let mut sessions = BTreeSet::new();
+    for Recorded { event_type, session_id, .. } in recorded {
+        if event_type == INGESTED {
+            sessions.insert(session_id.clone()?);
+        } else if !OF_NO_CONCERN.contains(&event_type.as_str())
+            && !OF_THE_QUEUE.iter().any(|kind| event_type.starts_with(kind))
+        {
+            return None;
+        }
+    }
+    Some(sessions)
 }
 
 #[cfg(test)]
@@ -229,6 +308,28 @@ mod tests {
         assert!(!agenda.has_calls());
         agenda.read(0, BTreeSet::new());
         assert!(!agenda.has_calls(), "nothing new was read");
+    }
+
+    #[test]
+    fn events_tell_what_was_committed() {
+        let event = |event_type: &str, session: Option<&str>| Recorded {
+            place: 1,
+            event_type: event_type.into(),
+            session_id: session.map(str::to_owned),
+        };
+        let beat = || event("app_heartbeat", None);
+        assert_eq!(completed_at_most(&[]), None, "no event at all");
+        assert_eq!(
+            completed_at_most(&[beat(), event("dispatch_inbox_consumed", None)]),
+            Some(BTreeSet::new())
+        );
+        let read = event(INGESTED, Some("ada"));
+        assert_eq!(completed_at_most(&[read, beat()]), Some(BTreeSet::from(["ada".into()])));
+        assert_eq!(completed_at_most(&[event(INGESTED, None)]), None);
+        for unknown in ["binding_created", "session_registered", "task_finished", "from_the_future"] {
+            assert_eq!(completed_at_most(&[beat(), event(unknown, Some("ada"))]), None, "{unknown}");
+        }
+        assert_eq!(completed_at_most(&vec![beat(); MOST_EVENTS]), None, "and perhaps more");
     }
 
     #[test]

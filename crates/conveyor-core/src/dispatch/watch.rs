@@ -10,7 +10,7 @@ use conveyor_store::watches::{ENDED, EXIT_WHEN_UNBOUND, HEARTBEAT, INCARNATION, 
 use conveyor_store::{Changes, Wake, bindings};
 use serde_json::{Value, json};
 
-use super::agenda::{Agenda, Completions};
+use super::agenda::Agenda;
 use super::elements::Element;
 use super::life::Incarnation;
 use super::push::Lane;
@@ -86,7 +86,7 @@ impl Sight {
             let until = agenda.until(next_tick, follower);
             let look = &mut || request.ingests() && follower.has_news();
             let wake = cx.db.wait_for_change(changes, until, look)?;
-            if agenda.learn(wake, changes, follower) {
+            if agenda.learn(cx, wake, changes, follower)? {
                 return Ok(true);
             }
             if wake == Wake::TimedOut && Instant::now() >= next_tick {
@@ -283,14 +283,14 @@ fn look_once(
 ) -> Result<(bool, Vec<Element>)> {
     let Sight { changes, follower, agenda } = sight;
     let (begun, everything) = (Instant::now(), agenda.is_everything());
+    if everything {
+        agenda.begin_everything(cx)?;
+    }
     let mut more = false;
     if request.ingests() {
         let read = follower.follow(cx, changes.files(), !everything, warn)?;
         more = read.more;
         agenda.read(read.new_events, follower.take_completed());
-    }
-    if everything {
-        agenda.completions = Completions::All;
     }
     let mut passed = pass::Passed::default();
     if agenda.has_calls() {

@@ -382,3 +382,35 @@ fn a_task_bound_during_a_watch_is_watched_at_once() {
         }
     });
 }
+
+#[test]
+fn what_another_program_changes_without_a_record_is_taken_up() {
+    let world = World::on_sqlite();
+    world.bind("first");
+    begin_rollouts(&world, "first");
+    let _watch = watching(&world, &["--interval", "3600"]);
+    for role in ["worker", "manager"] {
+        append(&rollout(&world, "late", role), &[completion("2099-01-01T00:00:00Z", "done")]);
+    }
+    // Looked at beside an event that is of no concern, the binding seems to be none, either.
+    let bind = "insert into tasks (id, name, goal, state, created_at, updated_at) \
+                values ('late', 'late', 'g', 'managed', 't', 't');";
+    let session = |role: &str| {
+        format!(
+            "insert into sessions (id, name, role, identity_token, codex_session_path, pid, cwd, registered_at, \
+             state) values ('late-{role}', 'late-{role}', '{role}', 'token-{role}', 'late-{role}.jsonl', 1, '', \
+             '2026-06-11T12:00:00Z', 'active');"
+        )
+    };
+    world.sql(&format!(
+        "begin; {bind} {} {} \
+         insert into bindings (id, task_id, worker_session_id, manager_session_id, state, created_at) \
+         values ('late', 'late', 'late-worker', 'late-manager', 'active', '2026-06-11T12:00:00Z'); \
+         insert into telemetry_events (id, timestamp, actor, event_type, severity, summary, correlation_json, \
+         attributes_json) values ('beat', '2026-06-11T12:00:00Z', 'worker', 'app_heartbeat', 'info', 's', '{{}}', \
+         '{{}}'); commit",
+        session("worker"),
+        session("manager"),
+    ));
+    wait::until(LIMIT, "the completion", || world.scalar("select count(*) from routed_notifications") == "1");
+}
