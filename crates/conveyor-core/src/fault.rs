@@ -1,6 +1,6 @@
 //! Named points between two transactions, at which tests stop or kill whoever passes.
 //!
-//! The crash suite aborts the whole process there; a simulation calls a hook in the thread that
+//! The crash suite aborts or freezes the whole process there; a simulation calls a hook in the thread that
 //! passes, which may let others run first, or unwind as if the process had died. Compiled in only
 //! with the feature `fault-points`; otherwise [`point`] is nothing.
 
@@ -24,7 +24,8 @@ pub fn on_point(hook: impl FnMut(&str) + 'static) {
 }
 
 /// Aborts the process here if `CONVEYOR_FAULT` names this point, and calls the hook of the thread.
-/// `CONVEYOR_FAULT=name:3` aborts at the third passage.
+/// `CONVEYOR_FAULT=name:3` aborts at the third passage. Where `CONVEYOR_FREEZE` names it, the process
+/// stops itself until somebody sends SIGCONT.
 #[cfg(feature = "fault-points")]
 pub(crate) fn point(name: &str) {
     use std::sync::OnceLock;
@@ -44,6 +45,12 @@ pub(crate) fn point(name: &str) {
         && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == *passage
     {
         std::process::abort();
+    }
+    static FREEZES: OnceLock<Option<String>> = OnceLock::new();
+    #[allow(clippy::disallowed_methods, reason = "a switch of test builds, not of the product")]
+    let freezes = FREEZES.get_or_init(|| std::env::var("CONVEYOR_FREEZE").ok());
+    if freezes.as_deref() == Some(name) {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
     }
     HOOK.with(|place| {
         if let Some(hook) = place.borrow_mut().as_mut() {

@@ -144,6 +144,8 @@ pub fn renew(tx: &mut Tx<'_>, id: &str, lease_by: &str) -> Result<bool, StoreErr
 pub struct InFlight {
     /// The delivery.
     pub id: String,
+    /// The receiver.
+    pub session_id: String,
     /// The id under which the receiver may know it.
     pub client_message_id: String,
     /// When it was begun or last settled, in milliseconds since 1970.
@@ -171,7 +173,7 @@ const IN_FLIGHT: &str = "select d.id, d.stage, d.external_json, coalesce(conveyo
                          d.attempt_id, \
                          case when c.state = 'attempted' then coalesce(conveyor_ms(c.claim_expires_at), 0) \
                          when d.command_id is null and n.state = 'pending' \
-                         then coalesce(conveyor_ms(n.claim_expires_at), 0) end \
+                         then coalesce(conveyor_ms(n.claim_expires_at), 0) end, d.session_id \
                          from deliveries d left join commands c on c.id = d.command_id \
                          left join routed_notifications n on n.id = d.notification_id \
                          where d.stage in ('sending', 'accepted', 'unknown')";
@@ -181,6 +183,7 @@ fn in_flight_row(row: &Row<'_>, now: i64) -> Result<InFlight, StoreError> {
     let claim = row.opt_int(9)?;
     Ok(InFlight {
         id: row.text(0)?,
+        session_id: row.text(10)?,
         stage: stage.ok_or(StoreError::Type { column: 1, expected: "delivery stage" })?,
         external: Value::Object(row.object(2)?),
         lapsed: row.int(3)? <= now,
@@ -203,6 +206,47 @@ pub fn in_flight_to(tx: &mut Tx<'_>, session_id: &str) -> Result<Option<InFlight
     tx.first(&format!("{IN_FLIGHT} and d.session_id = $1"), params![session_id], |row| {
         in_flight_row(row, now)
     })
+}
+
+/// The messages whose fate is open to a session, which come first, or to a pane and process under
+/// whatever name.
+///
+/// # Errors
+/// A failing statement.
+pub fn in_flight_on(
+    tx: &mut Tx<'_>,
+    session_id: &str,
+    incarnation: &str,
+) -> Result<Vec<InFlight>, StoreError> {
+    let now = tx.now()?.as_millis();
+    let mut found = tx.all(
+        &format!("{IN_FLIGHT} and (d.session_id = $1 or (d.incarnation = $2 and d.incarnation <> '')) order by d.created_at, d.id"),
+        params![session_id, incarnation],
+        |row| in_flight_row(row, now),
+    )?;
+    found.sort_by_key(|one| one.session_id != session_id);
+    Ok(found)
+}
+
+/// The turns that prove other messages to the same receiver, or to another name of its terminal, since a
+/// message was begun.
+///
+/// # Errors
+/// A failing statement.
+pub fn proofs_of_others(tx: &mut Tx<'_>, message: &InFlight) -> Result<Vec<String>, StoreError> {
+    let proofs = tx.all(
+        "select d.evidence_json from deliveries d join deliveries m on m.id = $1 \
+         where d.stage = 'seen' and d.id <> m.id and d.seen_at >= m.created_at and d.session_id in \
+         (select s.id from sessions s join sessions o on o.id = m.session_id where s.id = o.id \
+         or s.codex_session_path = o.codex_session_path or s.tmux_session = o.tmux_session)",
+        params![&message.id],
+        |row| row.text(0),
+    )?;
+    let turns = proofs.iter().filter_map(|text| {
+        let proof: Value = serde_json::from_str(text).ok()?;
+        Some(proof.get(0)?.get("ref")?.as_str()?.to_owned())
+    });
+    Ok(turns.collect())
 }
 
 /// Receivers of messages for which a command or notification waits and after whose fate somebody

@@ -6,12 +6,14 @@
 mod busy;
 mod cells;
 mod composer;
+mod contents;
 mod menu;
 mod startup;
 
 pub use busy::{Activity, BusyWait, Pattern, Question, busy_wait, question};
 pub use cells::Screen;
 pub use composer::{Composer, Cursor, composer};
+pub use contents::{Standing, standing};
 pub use startup::{Startup, StartupState, startup, trusts_on_enter};
 
 /// The visible screen of a capture with history: its last `height` rows. Blank rows at the end

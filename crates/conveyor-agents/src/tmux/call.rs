@@ -43,6 +43,12 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// The same, shown in error messages as a call of this command.
+    pub(super) fn shown(mut self, name: &str, target: &str) -> Self {
+        self.shown = format!("tmux {name} -t {target}");
+        self
+    }
+
     /// Begins a further tmux command of the same call. The server runs them one after the other
     /// with nothing in between, so that what they report belongs to one moment.
     pub(super) fn then(mut self, name: &str) -> Self {

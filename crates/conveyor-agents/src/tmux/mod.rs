@@ -6,6 +6,7 @@
 mod call;
 mod error;
 mod facts;
+mod keys;
 mod look;
 
 use std::ffi::{OsStr, OsString};
@@ -20,6 +21,7 @@ use conveyor_model::shell;
 
 pub use error::TmuxError;
 pub use facts::{ClientFacts, PaneFacts};
+pub use keys::{Held, PaneKey};
 pub use look::{Extent, Look, Looking};
 
 /// How long tmux may take for one call. It answers within milliseconds unless it hangs.
@@ -406,17 +408,6 @@ impl Tmux {
         self.run(call.input(text.as_bytes())).map(drop)
     }
 
-    /// Pastes a buffer into a pane and deletes it. Programs that asked for it get the text as one
-    /// bracketed paste; line ends stay line ends instead of becoming the Enter key.
-    ///
-    /// # Errors
-    /// No such session, pane or buffer, or tmux could not be asked.
-    pub fn paste_buffer(&self, buffer: &str, target: &Target) -> Result<(), TmuxError> {
-        let exact = target.argument()?;
-        let call = Call::new("paste-buffer", target.name()).arg("-p").arg("-d").arg("-r");
-        self.run(call.arg("-b").arg(buffer).arg("-t").arg(&exact)).map(drop)
-    }
-
     /// Deletes a buffer; one that is gone already is no failure.
     ///
     /// # Errors
@@ -427,16 +418,6 @@ impl Tmux {
             Err(TmuxError::Failed { message, .. }) if message.contains("buffer") => Ok(()),
             Err(error) => Err(error),
         }
-    }
-
-    /// Presses keys in a pane, named as tmux names them: `C-c`, `Escape`, `Enter`.
-    ///
-    /// # Errors
-    /// No such session or pane, or tmux could not be asked.
-    pub fn send_keys(&self, target: &Target, keys: &[&str]) -> Result<(), TmuxError> {
-        let exact = target.argument()?;
-        let call = Call::new("send-keys", target.name()).arg("-t").arg(&exact).hidden_arg("--");
-        self.run(keys.iter().fold(call, |call, key| call.arg(key))).map(drop)
     }
 
     fn describe<'c>(&self, target: &Target, exact: &str) -> Call<'c> {

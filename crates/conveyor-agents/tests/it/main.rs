@@ -6,6 +6,7 @@ mod abuse;
 mod chunks;
 mod dialogs;
 mod fixtures;
+mod keys;
 mod processes;
 mod screen;
 mod session_meta;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use conveyor_agents::tmux::{Extent, NewSession, ServerChoice, Target, Tmux, TmuxError};
+use conveyor_agents::tmux::{Extent, Held, NewSession, PaneKey, ServerChoice, Target, Tmux, TmuxError};
 use conveyor_testkit::{TmuxServer, wait};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -33,6 +33,14 @@ fn screen_with(tmux: &Tmux, target: &Target, text: &str) -> String {
     })
 }
 
+/// Locks a pane for what a test types.
+fn lock(tmux: &Tmux, target: &Target) -> Held {
+    let pane = PaneKey::from(&tmux.pane(target).expect("a pane"));
+    let token = "test".to_owned();
+    assert_eq!(tmux.replace_lock(&pane, "", &token), Ok(token.clone()));
+    Held { pane, token }
+}
+
 #[test]
 fn sessions_are_addressed_exactly() {
     let server = TmuxServer::new();
@@ -44,9 +52,8 @@ fn sessions_are_addressed_exactly() {
         assert_eq!(tmux.has_session(other), Ok(false), "{other:?}");
         let target = Target::Session(other.into());
         let missing = TmuxError::NoSession { target: other.into() };
-        assert_eq!(tmux.pane(&target), Err(missing.clone()), "{other:?}");
         assert_eq!(tmux.look(&target, Extent::default()).map(drop), Err(missing.clone()), "{other:?}");
-        assert_eq!(tmux.send_keys(&target, &["x"]), Err(missing), "{other:?}");
+        assert_eq!(tmux.pane(&target), Err(missing), "{other:?}");
         assert_eq!(tmux.kill_pane(&target), Ok(false), "{other:?}");
     }
     let pane = tmux.pane(&Target::Session("codex-abc".into())).expect("a pane");
@@ -159,12 +166,13 @@ fn texts_arrive_as_they_are_and_leave_no_buffer() {
     // Longer than a pipe holds, with everything in it that a shell or an option parser would take.
     let text = format!("- grün › $(x) `y` ;\n{}\nend;", "wörter ".repeat(20_000));
     tmux.load_buffer("workerctl-p", &text).expect("loaded");
-    tmux.paste_buffer("workerctl-p", &target).expect("pasted");
+    let held = lock(&tmux, &target);
+    assert_eq!(tmux.paste_buffer("workerctl-p", &held), Ok(true));
     let expected = format!("\u{1b}[200~{text}\u{1b}[201~");
     wait::until(LONG, "the text", || fs::read(&received).is_ok_and(|bytes| bytes.len() >= expected.len()));
     assert!(fs::read_to_string(&received).expect("read") == expected, "another text arrived");
     tmux.delete_buffer("workerctl-p").expect("gone already is no failure");
-    let again = tmux.paste_buffer("workerctl-p", &target);
+    let again = tmux.paste_buffer("workerctl-p", &held);
     assert!(matches!(again, Err(TmuxError::Failed { .. })), "{again:?}");
 }
 
@@ -173,13 +181,14 @@ fn keys_are_pressed() {
     let server = TmuxServer::new();
     let tmux = client(&server);
     let target = start(&tmux, "k", &["sh", "-c", "trap 'echo stopped' INT; while :; do sleep 0.05; done"]);
+    let held = lock(&tmux, &target);
     wait::until(LONG, "the trap", || {
-        tmux.send_keys(&target, &["C-c"]).expect("pressed");
+        assert_eq!(tmux.send_keys(&held, &["C-c"]), Ok(true));
         tmux.look(&target, Extent::default()).expect("a look").text.contains("stopped")
     });
     let pane = tmux.pane(&target).expect("a pane").id;
     tmux.kill_pane(&target).expect("killed");
-    let gone = tmux.send_keys(&Target::Pane(pane.clone()), &["-x", ";"]);
+    let gone = tmux.send_keys(&held, &["-x", ";"]);
     assert_eq!(gone, Err(TmuxError::NoSession { target: pane }));
 }
 
@@ -220,7 +229,7 @@ fn a_dead_pane_and_copy_mode_are_told() {
     assert!(tmux.pane(&target).expect("a pane").in_mode);
     server.tmux(["set-option", "-w", "-t", "=d:", "remain-on-exit", "on"]);
     server.tmux(["send-keys", "-t", "=d:", "-X", "cancel"]);
-    tmux.send_keys(&target, &["C-d"]).expect("pressed");
+    assert_eq!(tmux.send_keys(&lock(&tmux, &target), &["C-d"]), Ok(true));
     wait::until(LONG, "the end", || tmux.pane(&target).expect("a pane").dead);
 }
 

@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::decisions::DecisionCheck;
 use crate::transcripts::Captured;
 use crate::typing::Guard;
-use crate::typing::typist::check_text;
+use crate::typing::message;
 use crate::{Cx, Error, Result, reference, stopping};
 
 pub(crate) use audits::epilogue_steps;
@@ -195,7 +195,7 @@ fn check_message(request: &Request<'_>) -> Result<()> {
         Some(message) if is_blank(message) => {
             Err(Error::invalid("the message to the worker must not be empty"))
         }
-        Some(message) => check_text(message),
+        Some(message) => message::check_words(message),
         None => Ok(()),
     }
 }

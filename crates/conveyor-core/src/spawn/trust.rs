@@ -5,6 +5,8 @@ use std::time::Duration;
 use conveyor_agents::screen::{self, Screen};
 use conveyor_agents::tmux::{Extent, Target, Tmux, TmuxError};
 
+use crate::typing::lock::{Insistence, Owner, PaneLock};
+
 /// How long the question must have been shown. Codex 0.169 drops keys in the first milliseconds of
 /// a dialog, and an answer is never given twice: a second Enter might meet the next dialog.
 const SETTLED: Duration = Duration::from_millis(500);
@@ -21,9 +23,13 @@ pub(crate) fn answer(tmux: &Tmux, target: &Target) -> Result<bool, TmuxError> {
         Err(TmuxError::NoSession { .. }) => return Ok(false),
         Err(error) => return Err(error),
     };
-    let is_due = !look.pane.dead && screen::trusts_on_enter(&Screen::parse(look.visible()).text());
-    if is_due {
-        tmux.send_keys(target, &["Enter"])?;
+    if look.pane.dead || !screen::trusts_on_enter(&Screen::parse(look.visible()).text()) {
+        return Ok(false);
     }
-    Ok(is_due)
+    let owner = Owner::of_keys("trust");
+    match PaneLock::take(tmux, &look.pane, owner, Insistence::NONE, &mut |_| false)? {
+        Ok(mut lock) => lock.press(&["Enter"]),
+        // Whoever types there is about to be refused; the question is still there then.
+        Err(_) => Ok(false),
+    }
 }

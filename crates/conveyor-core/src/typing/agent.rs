@@ -237,24 +237,25 @@ impl Agent {
         Mark { at_ms: age::machine_millis(), offset: tail.map_or(0, |tail| tail.end) }
     }
 
-    /// Looks for the first message since a mark whose text, white space normalised, is the wanted one.
-    pub(crate) fn find(&mut self, mark: Mark, wanted: &dyn Fn(&str) -> bool) -> Found {
-        let by_rollout = self.find_in_rollout(mark, wanted);
+    /// Looks for the first message since a mark whose text, white space normalised, is the wanted one,
+    /// in a turn that is none of those which prove something else.
+    pub(crate) fn find(&mut self, mark: Mark, wanted: &dyn Fn(&str) -> bool, taken: &[String]) -> Found {
+        let by_rollout = self.find_in_rollout(mark, wanted, taken);
         if matches!(by_rollout, Found::Seen { .. }) {
             return by_rollout;
         }
-        match self.find_at_server(mark, wanted) {
+        match self.find_at_server(mark, wanted, taken) {
             Found::Unclear => by_rollout,
             found => found,
         }
     }
 
-    fn find_in_rollout(&self, mark: Mark, wanted: &dyn Fn(&str) -> bool) -> Found {
+    fn find_in_rollout(&self, mark: Mark, wanted: &dyn Fn(&str) -> bool, taken: &[String]) -> Found {
         let Some(path) = &self.sources.rollout else { return Found::Unclear };
         let is_it = |told: &Told| {
             // A rollout that did not exist at the mark is read from its beginning.
             let after = mark.offset > 0 || told.at_ms.is_some_and(|at| at >= mark.at_ms);
-            after && wanted(&normalised(&told.text))
+            after && is_free(told.turn_id.as_deref(), taken) && wanted(&normalised(&told.text))
         };
         match record::find_told(path, mark.offset, is_it) {
             Ok(Some(told)) => Found::Seen { turn_id: told.turn_id, via: "rollout" },
@@ -263,7 +264,7 @@ impl Agent {
         }
     }
 
-    fn find_at_server(&mut self, mark: Mark, wanted: &dyn Fn(&str) -> bool) -> Found {
+    fn find_at_server(&mut self, mark: Mark, wanted: &dyn Fn(&str) -> bool, taken: &[String]) -> Found {
         let Some(thread_id) = self.sources.thread_id.clone() else { return Found::Unclear };
         let Some(Ok(client)) = self.client() else { return Found::Unclear };
         let mut cursor: Option<String> = None;
@@ -273,7 +274,7 @@ impl Agent {
                 if entry.started_at_ms.is_some_and(|at| at < mark.at_ms) {
                     return Found::Absent;
                 }
-                if is_wanted(&entry, wanted) {
+                if is_free(Some(&entry.turn_id), taken) && is_wanted(&entry, wanted) {
                     return Found::Seen { turn_id: Some(entry.turn_id), via: "app-server" };
                 }
             }
@@ -307,6 +308,11 @@ impl Agent {
             },
         )
     }
+}
+
+/// A turn proves one message only; a record that names none is judged by its text alone.
+fn is_free(turn_id: Option<&str>, taken: &[String]) -> bool {
+    turn_id.is_none_or(|turn| !taken.iter().any(|other| other == turn))
 }
 
 fn is_wanted(entry: &ItemEntry, wanted: &dyn Fn(&str) -> bool) -> bool {

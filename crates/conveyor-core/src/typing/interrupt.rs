@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::agent::Agent;
 use super::journal::{self, Entry};
+use super::lock::{Insistence, Owner};
 use super::pane::Pane;
-use super::session::Live;
+use super::session::{Live, lock_pane};
 use super::verdict::{self, Address, Evidence, Grade, Input, Program, Refusal};
 use super::{Guard, NotReady, nudge};
 use crate::legacy::{Config, Place};
@@ -310,7 +311,7 @@ pub fn worker(
 /// Ends the running turn: through the agent's server where there is one, else by key.
 fn end_turn(pane: &Pane, agent: &mut Agent, request: &Request<'_>, key: &str) -> Result<Done> {
     if !request.guard.strict {
-        pane.tmux().send_keys(&pane.target(), &[key])?;
+        press(pane, agent, request, key)?;
         return Ok(Done::Pressed(None));
     }
     if key == ESCAPE
@@ -332,8 +333,27 @@ fn end_turn(pane: &Pane, agent: &mut Agent, request: &Request<'_>, key: &str) ->
         let object = NotReady::new(refusal.clone(), request.name, state, pane.name());
         return Err(Error::TargetNotReady(Box::new(object)));
     }
-    pane.tmux().send_keys(&pane.target(), &[key])?;
+    press(pane, agent, request, key)?;
     Ok(Done::Pressed(refusal))
+}
+
+/// Presses the key, but not in between what is being typed there.
+fn press(pane: &Pane, agent: &mut Agent, request: &Request<'_>, key: &str) -> Result<()> {
+    let facts = pane.tmux().pane(&pane.target())?;
+    let forced = request.guard.force || !request.guard.strict;
+    let insistence = if forced { Insistence::FORCED } else { Insistence::KEY };
+    let refusal = match lock_pane(pane, agent, &facts, Owner::of_keys("interrupt"), insistence)? {
+        Ok(mut lock) => {
+            if lock.press(&[key])? {
+                return Ok(());
+            }
+            let detail = "the key was not pressed: another message is being typed there by now";
+            refusal(0, Grade::Unsafe, "order", detail)
+        }
+        Err(refusal) => refusal,
+    };
+    let object = NotReady::new(refusal, request.name, AgentState::Unknown.as_str(), pane.name());
+    Err(Error::TargetNotReady(Box::new(object)))
 }
 
 /// Ends the turn through the agent's server; `None` when that cannot be told or done.

@@ -6,6 +6,8 @@
 //! | what the agent's own sources say | `agent`, `record` |
 //! | what the pane shows: it may veto, never permit | `pane` |
 //! | evidence → verdict, pure | [`verdict`] |
+//! | what a composer makes of a text | `message` |
+//! | one at a time | `lock` |
 //! | typing and its proof | `typist` |
 //! | the delivery's row: intent, lock, outcome | `session` |
 //! | the commands | [`nudge`], [`interrupt`], [`slash`] |
@@ -13,6 +15,8 @@
 pub(crate) mod agent;
 pub mod interrupt;
 mod journal;
+pub(crate) mod lock;
+pub(crate) mod message;
 pub mod nudge;
 mod pane;
 mod record;

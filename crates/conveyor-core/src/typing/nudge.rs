@@ -1,5 +1,7 @@
 //! Sending a text to a terminal: `session-nudge` and `nudge`.
 
+use std::path::Path;
+
 use conveyor_model::DeliveryStage;
 use conveyor_model::records::Object;
 use conveyor_store::deliveries;
@@ -7,11 +9,12 @@ use serde_json::{Value, json};
 
 use super::agent::{Agent, Sources};
 use super::journal::{self, Entry};
+use super::lock::{Insistence, Owner};
 use super::pane::Pane;
-use super::session::{Assessed, Live, assess_patiently, outcome_of};
-use super::typist::{Care, Keep, Typed, Typist, check_text};
+use super::session::{Assessed, Live, assess_patiently, failed, lock_pane, outcome_of};
+use super::typist::{Care, Typed, Typist};
 use super::verdict::Refusal;
-use super::{Delivery, Guard, NotReady, Sent};
+use super::{Delivery, Guard, NotReady, Sent, message};
 use crate::addressing::Terminal;
 use crate::legacy::{Config, Place};
 use crate::queue::check_says_something;
@@ -92,7 +95,7 @@ pub(crate) fn tell(cx: &mut Cx, request: &Request<'_>) -> Result<Nudged> {
 /// Refuses a text that cannot be typed, before anything is done.
 ///
 /// # Errors
-/// A text that is blank but not empty, a control character, or nothing but Enter without force.
+/// A text that is blank but not empty or that is no message, or nothing but Enter without force.
 pub(crate) fn check(request: &Request<'_>) -> Result<()> {
     let Guard { strict, force, .. } = request.guard;
     check_says_something("the text", request.text)?;
@@ -105,7 +108,7 @@ pub(crate) fn check(request: &Request<'_>) -> Result<()> {
              that is meant",
         ));
     }
-    check_text(request.text)
+    message::check_words(request.text)
 }
 
 /// Sends a last text to a session that is about to be ended. Gives what is to be said when it did
@@ -222,12 +225,11 @@ pub(super) fn send_to(cx: &mut Cx, request: &Request<'_>, live: &mut Live) -> Re
     }
     live.require_running()?;
     if request.guard.strict {
+        message::check(request.text, Path::new(&live.session.cwd))?;
         let typed = guarded(cx, request, live, &mut sent)?;
         sent.side_effect_completed = typed;
     } else {
-        let typist = live.typist(request.text);
-        typist.load()?;
-        typist.type_blindly()?;
+        type_blindly(&live.pane, &mut live.agent, request)?;
         sent.side_effect_completed = true;
     }
     sent.side_effect_started = true;
@@ -244,7 +246,7 @@ fn guarded(cx: &mut Cx, request: &Request<'_>, live: &mut Live, sent: &mut Sent)
     let Assessed { facts, evidence, refusal } = live.assess_patiently(request.text)?;
     let state = evidence.activity.state;
     cx.db.write(|tx| live.record_state(tx, &evidence.activity))?;
-    let in_the_way = live.clear_the_way(cx, &evidence.composer, force)?;
+    let in_the_way = live.clear_the_way(cx, &facts, &evidence.composer, force)?;
     let refusal = refusal.or(in_the_way);
     if let Some(refusal) = &refusal
         && !force
@@ -258,35 +260,54 @@ fn guarded(cx: &mut Cx, request: &Request<'_>, live: &mut Live, sent: &mut Sent)
         return Err(live.not_ready(raced(), state));
     }
     let care = if refusal.is_some() { Care::Forced } else { Care::Guarded };
-    // Whoever types in spite of a message in flight holds no row that could be lost.
-    let typed = type_text(live, request.text, mark, care, &mut || match &delivery_id {
-        Some(id) => cx.db.write(|tx| deliveries::renew(tx, id, &lease_by)).unwrap_or(false),
-        None => true,
-    });
+    let owner = match &delivery_id {
+        Some(id) => Owner::of(&cx.ledger(), id),
+        None => Owner::of_keys("forced"),
+    };
+    let typed = {
+        let Live { pane, agent, .. } = &mut *live;
+        match lock_pane(pane, agent, &facts, owner, insistence(force)) {
+            // Whoever types in spite of a message in flight holds no row that could be lost.
+            Ok(Ok(lock)) => {
+                let typist = Typist::of_message(pane, lock, request.text);
+                typist.type_and_prove(agent, mark, care, &mut || match &delivery_id {
+                    Some(id) => cx.db.write(|tx| deliveries::renew(tx, id, &lease_by)).unwrap_or(false),
+                    None => true,
+                })
+            }
+            Ok(Err(refusal)) => Ok(Typed::NotNow(refusal)),
+            Err(error) => Err(error),
+        }
+    };
     if let Some(id) = &delivery_id {
-        let outcome = match &typed {
-            Ok(typed) => outcome_of(typed),
-            Err(_) => super::session::failed("not_sent"),
-        };
+        let outcome = typed.as_ref().map_or_else(|_| failed("not_sent"), outcome_of);
         cx.db.write(|tx| deliveries::settle(tx, id, DeliveryStage::Sending, &outcome))?;
     }
-    let typed = typed?;
+    let typed = match typed? {
+        Typed::NotNow(refusal) => return Err(live.not_ready(refusal, state)),
+        Typed::NoMessage { detail } => return Err(Error::invalid(detail)),
+        typed => typed,
+    };
     sent.forced = refusal;
     sent.delivery = Some(delivery(delivery_id, &typed));
     Ok(has_entered(&typed))
 }
 
-fn type_text(
-    live: &mut Live,
-    text: &str,
-    mark: super::agent::Mark,
-    care: Care,
-    keep: Keep<'_>,
-) -> Result<Typed> {
-    let Live { session, pane, agent } = live;
-    let typist = Typist { pane, buffer: format!("workerctl-session-{}", session.name), text };
-    typist.load()?;
-    typist.type_and_prove(agent, mark, care, keep)
+fn insistence(force: bool) -> Insistence {
+    if force { Insistence::FORCED } else { Insistence::NONE }
+}
+
+/// Types a text as 0.1.10 did, without any proof; but not in between what another types.
+fn type_blindly(pane: &Pane, agent: &mut Agent, request: &Request<'_>) -> Result<()> {
+    let facts = pane.tmux().pane(&pane.target())?;
+    match lock_pane(pane, agent, &facts, Owner::of_keys("blind"), Insistence::FORCED)? {
+        Ok(lock) => Typist::of_text(pane, lock, request.text).type_blindly(),
+        Err(refusal) => Err(not_ready(request.name, pane, refusal, "unknown")),
+    }
+}
+
+fn not_ready(name: &str, pane: &Pane, refusal: Refusal, state: &str) -> Error {
+    Error::TargetNotReady(Box::new(NotReady::new(refusal, name, state, pane.name())))
 }
 
 fn has_entered(typed: &Typed) -> bool {
@@ -311,6 +332,12 @@ pub(crate) fn delivery(delivery_id: Option<String>, typed: &Typed) -> Delivery {
             delivery_id,
             reason: Some(reason),
             stage: DeliveryStage::Unknown.as_str(),
+            turn_id: None,
+        },
+        Typed::NotNow(_) | Typed::NoMessage { .. } => Delivery {
+            delivery_id,
+            reason: Some("not_sent"),
+            stage: DeliveryStage::Failed.as_str(),
             turn_id: None,
         },
     }
@@ -358,23 +385,26 @@ pub(super) fn tell_worker(pane: &Pane, agent: &mut Agent, request: &Request<'_>)
 
 /// Types a text into a legacy worker's terminal; `None` when no proof was asked for.
 fn type_to_worker(pane: &Pane, agent: &mut Agent, request: &Request<'_>) -> Result<Option<Typed>> {
-    let typist = Typist { pane, buffer: format!("workerctl-{}", request.name), text: request.text };
     if !request.guard.strict {
-        typist.load()?;
-        typist.type_blindly()?;
+        type_blindly(pane, agent, request)?;
         return Ok(None);
     }
-    let Assessed { evidence, refusal, .. } = assess_patiently(pane, agent, request.text)?;
+    let force = request.guard.force;
+    let Assessed { facts, evidence, refusal } = assess_patiently(pane, agent, request.text)?;
+    let state = evidence.activity.state.as_str();
     let care = match refusal {
         None => Care::Guarded,
-        Some(_) if request.guard.force => Care::Forced,
-        Some(refusal) => {
-            let state = evidence.activity.state.as_str();
-            let object = NotReady::new(refusal, request.name, state, pane.name());
-            return Err(Error::TargetNotReady(Box::new(object)));
-        }
+        Some(_) if force => Care::Forced,
+        Some(refusal) => return Err(not_ready(request.name, pane, refusal, state)),
     };
     let mark = agent.mark();
-    typist.load()?;
-    typist.type_and_prove(agent, mark, care, &mut || true).map(Some)
+    let lock = match lock_pane(pane, agent, &facts, Owner::of_keys("worker"), insistence(force))? {
+        Ok(lock) => lock,
+        Err(refusal) => return Err(not_ready(request.name, pane, refusal, state)),
+    };
+    match Typist::of_message(pane, lock, request.text).type_and_prove(agent, mark, care, &mut || true)? {
+        Typed::NotNow(refusal) => Err(not_ready(request.name, pane, refusal, state)),
+        Typed::NoMessage { detail } => Err(Error::invalid(detail)),
+        typed => Ok(Some(typed)),
+    }
 }

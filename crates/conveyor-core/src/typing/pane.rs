@@ -5,7 +5,7 @@ use std::time::Duration;
 use conveyor_agents::age;
 use conveyor_agents::codex::running_version;
 use conveyor_agents::processes::{ForegroundProcess, foreground};
-use conveyor_agents::screen::{self, Activity, Composer, Cursor, Pattern, Screen};
+use conveyor_agents::screen::{self, Activity, Composer, Cursor, Pattern, Screen, Standing};
 use conveyor_agents::tmux::{Extent, Look, PaneFacts, Target, Tmux, TmuxError};
 
 use super::agent::Asked;
@@ -130,9 +130,17 @@ fn dialog(captured: &str) -> Option<Pattern> {
 }
 
 pub(super) fn composer(look: &Look) -> Composer {
+    screen::composer(&Screen::parse(&look.text), cursor(look))
+}
+
+/// How the composer relates to a text that was pasted into it.
+pub(super) fn standing(look: &Look, text: &str) -> Standing {
+    screen::standing(&Screen::parse(&look.text), cursor(look), text)
+}
+
+fn cursor(look: &Look) -> Cursor {
     let pane = &look.pane;
-    let cursor = Cursor { x: pane.cursor_x, y: pane.cursor_y, visible: pane.cursor_visible };
-    screen::composer(&Screen::parse(&look.text), cursor)
+    Cursor { x: pane.cursor_x, y: pane.cursor_y, visible: pane.cursor_visible }
 }
 
 fn input(pane: &PaneFacts) -> Input {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use conveyor_agents::screen::Composer;
-use conveyor_agents::tmux::PaneFacts;
+use conveyor_agents::tmux::{PaneFacts, PaneKey};
 use conveyor_model::records::Session;
 use conveyor_model::{Adapter, AgentState, DeliveryPurpose, DeliveryStage};
 use conveyor_store::deliveries::{self, InFlight, NewDelivery, Outcome};
@@ -14,9 +14,10 @@ use conveyor_store::{Tx, sessions};
 use serde_json::{Value, json};
 
 use super::agent::{Agent, Found, Mark, Sources};
+use super::lock::{self, Insistence, Owner, PaneLock};
 use super::pane::Pane;
 use super::record::normalised;
-use super::typist::{Typed, Typist, check_lines};
+use super::typist::{Typed, check_lines};
 use super::verdict::{self, Activity, Evidence, Grade, Refusal};
 use super::{Guard, NotReady};
 use crate::addressing::Terminal;
@@ -102,9 +103,11 @@ impl Live {
         Ok(session_states::record(tx, &found)?)
     }
 
-    /// A typist for a text.
-    pub(crate) fn typist<'a>(&'a self, text: &'a str) -> Typist<'a> {
-        Typist { pane: &self.pane, buffer: format!("workerctl-session-{}", self.session.name), text }
+    /// Who types into its terminal now, or has typed there and does not know what became of it, from
+    /// whatever ledger.
+    pub(crate) fn holder(&mut self, ledger: &str, facts: &PaneFacts) -> Result<Option<Refusal>> {
+        let Self { pane, agent, .. } = self;
+        Ok(lock::holder(pane.tmux(), facts, ledger, &mut |since| has_moved_on(agent, since))?)
     }
 
     /// The refusal as an error.
@@ -118,26 +121,57 @@ impl Live {
     pub(crate) fn clear_the_way(
         &mut self,
         cx: &mut Cx,
+        facts: &PaneFacts,
         composer: &Composer,
         force: bool,
     ) -> Result<Option<Refusal>> {
-        let session_id = self.session.id.clone();
-        let Some(earlier) = cx.db.read(|tx| deliveries::in_flight_to(tx, &session_id))? else {
-            return Ok(None);
-        };
-        // A dispatcher's message is settled with its command, by a dispatcher.
-        if earlier.is_awaited || !(earlier.lapsed || earlier.stage == DeliveryStage::Unknown) {
-            return Ok(Some(in_the_way(&earlier)));
+        let ledger = cx.ledger();
+        // Whatever the names under which this terminal was sent something.
+        for earlier in cx.db.read(|tx| self.in_flight(tx, facts))? {
+            // A dispatcher's message is settled with its command, by a dispatcher.
+            if earlier.is_awaited || !(earlier.lapsed || earlier.stage == DeliveryStage::Unknown) {
+                return Ok(Some(in_the_way(&earlier)));
+            }
+            let outcome = match self.find_again(cx, Some(facts), &earlier)? {
+                Found::Seen { turn_id, via } => seen(turn_id.as_deref(), via),
+                // Neither in the agent's record nor in the composer: it is nowhere.
+                Found::Absent if *composer == Composer::Empty => failed("proven_absent"),
+                _ if force => failed("superseded"),
+                _ => return Ok(Some(in_the_way(&earlier))),
+            };
+            if cx.db.write(|tx| deliveries::settle(tx, &earlier.id, earlier.stage, &outcome))? {
+                lock::settled(self.pane.tmux(), facts, &earlier.id)?;
+            }
         }
-        let outcome = match find_again(&mut self.agent, &earlier) {
-            Found::Seen { turn_id, via } => seen(turn_id.as_deref(), via),
-            // Neither in the agent's record nor in the composer: it is nowhere.
-            Found::Absent if *composer == Composer::Empty => failed("proven_absent"),
-            _ if force => failed("superseded"),
-            _ => return Ok(Some(in_the_way(&earlier))),
-        };
-        cx.db.write(|tx| deliveries::settle(tx, &earlier.id, earlier.stage, &outcome))?;
-        Ok(None)
+        // Another ledger cannot be asked.
+        Ok(self.holder(&ledger, facts)?.filter(|_| !force))
+    }
+
+    /// The messages to this terminal, under whatever name, whose fate is open.
+    pub(crate) fn in_flight(&self, tx: &mut Tx<'_>, facts: &PaneFacts) -> Result<Vec<InFlight>> {
+        Ok(deliveries::in_flight_on(tx, &self.session.id, &incarnation(facts))?)
+    }
+
+    /// Looks for a typed message of which only the digest is known, in a turn that proves no other one,
+    /// and claims it.
+    pub(crate) fn find_again(
+        &mut self,
+        cx: &mut Cx,
+        facts: Option<&PaneFacts>,
+        earlier: &InFlight,
+    ) -> Result<Found> {
+        let mut taken = cx.db.read(|tx| deliveries::proofs_of_others(tx, earlier))?;
+        let pane = facts.map(PaneKey::from);
+        if let Some(pane) = &pane {
+            taken.extend(lock::claimed(self.pane.tmux(), pane, &earlier.id));
+        }
+        let found = find_again(&mut self.agent, earlier, &taken);
+        if let (Some(pane), Found::Seen { turn_id: Some(turn), .. }) = (&pane, &found)
+            && !lock::claim(self.pane.tmux(), pane, turn, &earlier.id)
+        {
+            return Ok(Found::Unclear);
+        }
+        Ok(found)
     }
 
     /// Records that a text is being typed, before its first byte. `None`: another is in flight.
@@ -149,6 +183,9 @@ impl Live {
         facts: &PaneFacts,
         lease_by: &str,
     ) -> Result<Option<String>> {
+        if !self.in_flight(tx, facts)?.is_empty() {
+            return Ok(None);
+        }
         let new = NewDelivery {
             session_id: &self.session.id,
             task_id: None,
@@ -156,7 +193,7 @@ impl Live {
             command_id: None,
             attempt_id: None,
             purpose: DeliveryPurpose::Nudge,
-            incarnation: &format!("{}:{}", facts.id, facts.pid),
+            incarnation: &incarnation(facts),
             body_sha256: &digest::of(text.as_bytes()),
             body_bytes: text.len(),
             external: self.facts_for_look_up(text, mark),
@@ -208,8 +245,28 @@ fn in_the_way(earlier: &InFlight) -> Refusal {
     Refusal { detail, reason: "order", rule: 0, verdict: Grade::Unsafe }
 }
 
-/// Looks for a typed message of which only the digest is known.
-pub(crate) fn find_again(agent: &mut Agent, earlier: &InFlight) -> Found {
+/// Which pane and process a message is meant for, as it is recorded.
+pub(crate) fn incarnation(facts: &PaneFacts) -> String {
+    format!("{}:{}", facts.id, facts.pid)
+}
+
+/// Locks a pane for a text; `Err` inside says who else types there.
+pub(crate) fn lock_pane<'p>(
+    pane: &'p Pane,
+    agent: &mut Agent,
+    facts: &PaneFacts,
+    owner: Owner,
+    insistence: Insistence,
+) -> Result<std::result::Result<PaneLock<'p>, Refusal>> {
+    Ok(PaneLock::take(pane.tmux(), facts, owner, insistence, &mut |since| has_moved_on(agent, since))?)
+}
+
+/// Whether the agent has begun a turn since a moment: then no text from before waits any more.
+fn has_moved_on(agent: &mut Agent, since_ms: i64) -> bool {
+    matches!(agent.find(Mark { at_ms: since_ms, offset: 0 }, &|_| true, &[]), Found::Seen { .. })
+}
+
+fn find_again(agent: &mut Agent, earlier: &InFlight, taken: &[String]) -> Found {
     let number = |key: &str| earlier.external.get(key).and_then(Value::as_i64);
     let wanted = earlier.external.get("text_sha256").and_then(Value::as_str);
     let (Some(at_ms), Some(offset), Some(wanted)) = (number("since_ms"), number("rollout_offset"), wanted)
@@ -222,7 +279,7 @@ pub(crate) fn find_again(agent: &mut Agent, earlier: &InFlight) -> Found {
         return Found::Unclear;
     }
     let mark = Mark { at_ms, offset: u64::try_from(offset).unwrap_or(0) };
-    agent.find(mark, &|text| digest::of(text.as_bytes()) == wanted)
+    agent.find(mark, &|text| digest::of(text.as_bytes()) == wanted, taken)
 }
 
 /// The outcome of a message that is in the agent's own record.
@@ -243,6 +300,8 @@ pub(crate) const UNPROVEN: &str =
 /// The outcome of typing.
 pub(crate) fn outcome_of(typed: &Typed) -> Outcome<'static> {
     match typed {
+        Typed::NotNow(_) => failed("not_sent"),
+        Typed::NoMessage { .. } => failed("no_message"),
         Typed::Seen { turn_id, via } => seen(turn_id.as_deref(), via),
         Typed::Unconfirmed { reason } => Outcome {
             stage: DeliveryStage::Unknown,

@@ -13,10 +13,11 @@ use conveyor_store::endpoints::{self, NewEndpoint};
 use conveyor_store::{Tx, sessions};
 use serde_json::{Value, json};
 
+use super::lock::{Insistence, Owner};
 use super::nudge::Nudged;
 use super::record;
-use super::session::{Assessed, Live, UNPROVEN, failed};
-use super::typist::{Care, Typist};
+use super::session::{Assessed, Live, UNPROVEN, failed, lock_pane, outcome_of};
+use super::typist::{Care, Typed, Typist};
 use super::verdict::{Activity, Grade, Refusal};
 use super::{Delivery, Guard, Sent};
 use crate::{Cx, Error, Result};
@@ -302,7 +303,7 @@ fn type_command(cx: &mut Cx, live: &mut Live, text: &'static str, guard: Guard) 
     let Assessed { facts, evidence, refusal } = live.assess_patiently(text)?;
     let state = evidence.activity.state;
     cx.db.write(|tx| live.record_state(tx, &evidence.activity))?;
-    let in_the_way = live.clear_the_way(cx, &evidence.composer, guard.force)?;
+    let in_the_way = live.clear_the_way(cx, &facts, &evidence.composer, guard.force)?;
     let refusal = refusal.or(in_the_way).filter(|_| guard.strict);
     if let Some(refusal) = refusal.as_ref().filter(|_| !guard.force) {
         return Err(live.not_ready(refusal.clone(), state));
@@ -314,24 +315,44 @@ fn type_command(cx: &mut Cx, live: &mut Live, text: &'static str, guard: Guard) 
         return Err(live.not_ready(in_flight(cx, live)?.unwrap_or_else(raced), state));
     }
     let care = if refusal.is_some() || !guard.strict { Care::Forced } else { Care::Guarded };
+    let owner = match &delivery_id {
+        Some(id) => Owner::of(&cx.ledger(), id),
+        None => Owner::of_keys("command"),
+    };
+    let insistence = if guard.force || !guard.strict { Insistence::FORCED } else { Insistence::NONE };
     let typed = {
-        let Live { session, pane, agent } = &mut *live;
-        let typist = Typist { pane, buffer: format!("workerctl-session-{}", session.name), text };
+        let Live { pane, agent, .. } = &mut *live;
         let mut keep = || match &delivery_id {
             Some(id) => cx.db.write(|tx| deliveries::renew(tx, id, &lease_by)).unwrap_or(false),
             None => true,
         };
-        typist.load().and_then(|()| typist.type_command(agent, care, &mut keep))
-    };
-    match typed {
-        Ok(reason) => Ok(Typing { text, delivery_id, forced: refusal, entered: reason.is_none(), reason }),
-        Err(error) => {
-            if let Some(id) = &delivery_id {
-                let outcome = failed("not_sent");
-                cx.db.write(|tx| deliveries::settle(tx, id, DeliveryStage::Sending, &outcome))?;
-            }
-            Err(error)
+        match lock_pane(pane, agent, &facts, owner, insistence) {
+            Ok(Ok(lock)) => Typist::of_text(pane, lock, text).type_command(agent, care, &mut keep),
+            Ok(Err(refusal)) => Ok(Some(Typed::NotNow(refusal))),
+            Err(error) => Err(error),
         }
+    };
+    let (outcome, error) = match typed {
+        Ok(None) => {
+            return Ok(Typing { text, delivery_id, forced: refusal, entered: true, reason: None });
+        }
+        Ok(Some(Typed::Unconfirmed { reason })) => {
+            return Ok(Typing { text, delivery_id, forced: refusal, entered: false, reason: Some(reason) });
+        }
+        Ok(Some(typed)) => (outcome_of(&typed), not_typed(live, typed, state)),
+        Err(error) => (failed("not_sent"), error),
+    };
+    if let Some(id) = &delivery_id {
+        cx.db.write(|tx| deliveries::settle(tx, id, DeliveryStage::Sending, &outcome))?;
+    }
+    Err(error)
+}
+
+fn not_typed(live: &Live, typed: Typed, state: AgentState) -> Error {
+    match typed {
+        Typed::NotNow(refusal) => live.not_ready(refusal, state),
+        Typed::NoMessage { detail } => Error::invalid(detail),
+        Typed::Seen { .. } | Typed::Unconfirmed { .. } => live.not_ready(raced(), state),
     }
 }
 

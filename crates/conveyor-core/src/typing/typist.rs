@@ -1,28 +1,36 @@
 //! Typing a text into a pane and proving that it became a turn.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use conveyor_agents::screen::{Composer, Screen};
-use conveyor_agents::tmux::{PaneFacts, Tmux, TmuxError};
+use conveyor_agents::screen::{Composer, Standing};
+use conveyor_agents::tmux::{PaneFacts, TmuxError};
 
 use super::agent::{Agent, Found, Mark};
-use super::pane::{Pane, composer};
+use super::lock::PaneLock;
+use super::message;
+use super::pane::{Pane, composer, standing};
 use super::record::normalised;
-use super::verdict::{self, Grade, Refusal};
+use super::verdict::{self, Evidence, Grade, Refusal};
 use crate::{Error, Result, fault};
 
 /// So that the program sees paste and Enter as two things.
 const AFTER_PASTE: Duration = Duration::from_millis(100);
 /// How long a pasted text may take to appear in the composer.
-const UNTIL_SHOWN: Duration = Duration::from_secs(1);
+const UNTIL_SHOWN: Duration = Duration::from_secs(2);
 /// How long the proof of a turn is waited for after an Enter.
 const UNTIL_PROVEN: Duration = Duration::from_secs(5);
+/// How long a composer may take to be empty again.
+const UNTIL_EMPTY: Duration = Duration::from_secs(5);
+/// A program takes in so many bytes of a text in a second at least.
+const BYTES_A_SECOND: u64 = 100_000;
 /// How often a screen or record is looked at.
 const PAUSE: Duration = Duration::from_millis(100);
-/// So many of the last letters and digits of a text must be on the screen.
-const SHOWN_LETTERS: usize = 24;
+/// Deletes in a composer what stands before the cursor in its row, then the line end before that.
+/// Unlike `C-c` it does nothing where nothing stands, and nothing to a turn.
+const DELETE: &str = "C-u";
 
-/// What became of a typed text.
+/// What became of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Typed {
     /// The agent's own record has it as the beginning of a turn.
@@ -36,6 +44,13 @@ pub(crate) enum Typed {
     Unconfirmed {
         /// A word for machines.
         reason: &'static str,
+    },
+    /// The terminal takes no message now; nothing of it is there.
+    NotNow(Refusal),
+    /// The composer has made something else of it, and is as it was again.
+    NoMessage {
+        /// For people.
+        detail: String,
     },
 }
 
@@ -54,22 +69,15 @@ pub(crate) enum Care {
 /// long and somebody else may have decided about it.
 pub(crate) type Keep<'k> = &'k mut dyn FnMut() -> bool;
 
-/// A text that can be typed into a pane.
+/// A text that is typed into a pane that is locked for it.
 pub(crate) struct Typist<'a> {
-    pub(crate) pane: &'a Pane,
-    pub(crate) buffer: String,
-    pub(crate) text: &'a str,
-}
-
-/// Refuses what could leave a bracketed paste and act as keys.
-pub(crate) fn check_text(text: &str) -> Result<()> {
-    match text.chars().find(|letter| letter.is_control() && !matches!(letter, '\n' | '\t')) {
-        Some(letter) => Err(Error::invalid(format!(
-            "the text contains the control character U+{:04X}: only line ends and TABs can be typed",
-            u32::from(letter)
-        ))),
-        None => Ok(()),
-    }
+    pane: &'a Pane,
+    lock: PaneLock<'a>,
+    /// What is pasted.
+    pasted: Cow<'a, str>,
+    text: &'a str,
+    /// A command to the terminal itself, which no turn begins with.
+    is_command: bool,
 }
 
 /// Whether the pane takes several lines as one text.
@@ -83,107 +91,137 @@ pub(crate) fn check_lines(text: &str, pane: &PaneFacts) -> Option<Refusal> {
     })
 }
 
-impl Typist<'_> {
-    fn tmux(&self) -> &Tmux {
-        self.pane.tmux()
+/// How far a text has come.
+enum Step {
+    /// It stands in the composer, as it was meant.
+    Standing,
+    /// It goes no further.
+    Ended(Typed),
+}
+
+impl<'a> Typist<'a> {
+    /// A message for the agent in a pane.
+    pub(crate) fn of_message(pane: &'a Pane, lock: PaneLock<'a>, text: &'a str) -> Self {
+        Self { pane, lock, pasted: message::completed(text), text, is_command: false }
     }
 
-    /// Hands the text to tmux. Nothing has reached the pane yet.
-    pub(crate) fn load(&self) -> Result<()> {
-        if self.text.is_empty() {
-            return Ok(());
+    /// A text as it is: a command to the terminal, or what was wanted without any proof.
+    pub(crate) fn of_text(pane: &'a Pane, lock: PaneLock<'a>, text: &'a str) -> Self {
+        Self { pane, lock, pasted: text.into(), text, is_command: true }
+    }
+
+    /// Types the text and presses Enter, as 0.1.10 did: without any proof.
+    pub(crate) fn type_blindly(mut self) -> Result<()> {
+        if !self.pasted.is_empty() {
+            self.lock.load(&self.pasted)?;
+            if !self.lock.paste()? {
+                return Err(lost());
+            }
         }
-        Ok(self.tmux().load_buffer(&self.buffer, self.text)?)
-    }
-
-    /// Types the loaded text and presses Enter, as 0.1.10 did: without any proof.
-    pub(crate) fn type_blindly(&self) -> Result<()> {
-        self.paste()?;
         std::thread::sleep(AFTER_PASTE);
-        Ok(self.tmux().send_keys(&self.pane.target(), &["Enter"])?)
+        if self.lock.press(&["Enter"])? { Ok(()) } else { Err(lost()) }
     }
 
-    /// Types the loaded text, presses Enter, and waits for the turn that begins with it. An error
-    /// means that nothing reached the pane.
+    /// Types the text, presses Enter, and waits for the turn that begins with it. An error means that
+    /// nothing reached the pane.
     pub(crate) fn type_and_prove(
-        &self,
+        mut self,
         agent: &mut Agent,
         mark: Mark,
         care: Care,
         keep: Keep<'_>,
     ) -> Result<Typed> {
-        match self.put_in(agent, care, keep)? {
-            Some(reason) => unconfirmed(reason),
-            None => self.press_enter_and_prove(agent, mark, care, keep),
-        }
+        let typed = match self.put_in(agent, care, keep)? {
+            Step::Ended(typed) => typed,
+            Step::Standing => self.press_enter_and_prove(agent, mark, care, keep),
+        };
+        self.settle(&typed);
+        Ok(typed)
     }
 
-    /// Types the loaded text and presses Enter, for a command to the terminal itself, which no turn
-    /// begins with. Gives why Enter was not pressed, if it was not. An error means that nothing
-    /// reached the pane.
+    /// Types the text and presses Enter; gives what hindered it, if something did. An error means that
+    /// nothing reached the pane.
     pub(crate) fn type_command(
-        &self,
+        mut self,
         agent: &mut Agent,
         care: Care,
         keep: Keep<'_>,
-    ) -> Result<Option<&'static str>> {
-        if let Some(reason) = self.put_in(agent, care, keep)? {
-            return Ok(Some(reason));
+    ) -> Result<Option<Typed>> {
+        let ended = match self.put_in(agent, care, keep)? {
+            Step::Ended(typed) => Some(typed),
+            Step::Standing if self.press_enter() => None,
+            Step::Standing => Some(unconfirmed("not_submitted")),
+        };
+        if let Some(typed) = &ended {
+            self.settle(typed);
         }
-        Ok(self.press_enter().is_err().then_some("not_submitted"))
+        Ok(ended)
     }
 
-    /// Types the loaded text. Gives why Enter must not follow, if it must not.
-    fn put_in(&self, agent: &mut Agent, care: Care, keep: Keep<'_>) -> Result<Option<&'static str>> {
+    /// A text whose fate is open keeps the pane locked; else the lock ends with the typist.
+    fn settle(self, typed: &Typed) {
+        if matches!(typed, Typed::Unconfirmed { .. }) {
+            self.lock.leave_open();
+        }
+    }
+
+    /// Puts the text into the composer.
+    fn put_in(&mut self, agent: &mut Agent, care: Care, keep: Keep<'_>) -> Result<Step> {
+        // Somebody may have typed there since it was found empty, and until the lock was ours.
+        if care != Care::Forced
+            && let Some(refusal) = self.changed(agent, care, verdict::judge)
+        {
+            return Ok(Step::Ended(Typed::NotNow(refusal)));
+        }
+        if self.pasted.is_empty() {
+            return Ok(Step::Standing);
+        }
+        self.lock.load(&self.pasted)?;
         fault::point("typing.loaded");
         if !keep() {
-            let _ = self.tmux().delete_buffer(&self.buffer);
-            return Ok(Some("lease_lost"));
+            self.lock.unload();
+            return Ok(Step::Ended(Typed::NotNow(lock_lost())));
         }
-        match self.paste() {
-            Ok(()) => {}
+        match self.lock.paste() {
+            Ok(true) => {}
+            Ok(false) => return Ok(Step::Ended(Typed::NotNow(lock_lost()))),
             // The only failure after which the fate of the text is open.
-            Err(Error::Tmux(TmuxError::TimedOut { .. })) => return Ok(Some("paste_not_visible")),
-            Err(error) => return Err(error),
+            Err(TmuxError::TimedOut { .. }) => {
+                return Ok(Step::Ended(unconfirmed("paste_not_visible")));
+            }
+            Err(error) => return Err(error.into()),
         }
         fault::point("typing.pasted");
         std::thread::sleep(AFTER_PASTE);
-        if care != Care::Forced {
-            if !self.is_shown() {
-                return Ok(Some("paste_not_visible"));
-            }
-            if !self.may_press_enter(agent, care) {
-                return Ok(Some("state_changed"));
-            }
+        if care != Care::Forced
+            && let Some(ended) = self.hindrance(agent, care)
+        {
+            return Ok(Step::Ended(ended));
         }
-        Ok((!keep()).then_some("lease_lost"))
+        Ok(if keep() { Step::Standing } else { Step::Ended(unconfirmed("lease_lost")) })
     }
 
-    fn paste(&self) -> Result<()> {
-        if self.text.is_empty() {
-            return Ok(());
+    /// What keeps Enter from being pressed after the paste. What is ours is taken back then.
+    fn hindrance(&mut self, agent: &mut Agent, care: Care) -> Option<Typed> {
+        let standing = self.until_standing();
+        if !self.is_meant(standing) {
+            return Some(match standing {
+                Standing::Changed | Standing::Completing if self.take_back() => not_meant(standing),
+                _ => unconfirmed("paste_not_visible"),
+            });
         }
-        let pasted = self.tmux().paste_buffer(&self.buffer, &self.pane.target());
-        if pasted.is_err() {
-            // Pasting deletes it; a buffer that nobody pasted must not stay behind.
-            let _ = self.tmux().delete_buffer(&self.buffer);
-        }
-        Ok(pasted?)
+        let refusal = self.may_not_enter(agent, care)?;
+        let is_ours = self.is_meant(self.look());
+        Some(if is_ours && self.take_back() { Typed::NotNow(refusal) } else { unconfirmed("state_changed") })
     }
 
-    fn press_enter_and_prove(
-        &self,
-        agent: &mut Agent,
-        mark: Mark,
-        care: Care,
-        keep: Keep<'_>,
-    ) -> Result<Typed> {
-        if self.press_enter().is_err() {
+    fn press_enter_and_prove(&mut self, agent: &mut Agent, mark: Mark, care: Care, keep: Keep<'_>) -> Typed {
+        if !self.press_enter() {
             return unconfirmed("not_submitted");
         }
         fault::point("typing.entered");
         if let Some(seen) = self.proof(agent, mark) {
-            return Ok(seen);
+            return seen;
         }
         if care == Care::Forced {
             return unconfirmed("no_proof");
@@ -192,31 +230,66 @@ impl Typist<'_> {
             return unconfirmed("no_proof");
         };
         match standing {
-            Composer::Draft { .. } if self.is_shown() && self.may_press_enter(agent, care) && keep() => {
-                if self.press_enter().is_err() {
+            Composer::Draft { .. }
+                if self.is_meant(self.look()) && self.may_not_enter(agent, care).is_none() && keep() =>
+            {
+                if !self.press_enter() {
                     return unconfirmed("not_submitted");
                 }
-                self.proof(agent, mark).map_or_else(|| unconfirmed("not_submitted"), Ok)
+                self.proof(agent, mark).unwrap_or_else(|| unconfirmed("not_submitted"))
             }
             Composer::Draft { .. } => unconfirmed("not_submitted"),
-            Composer::Empty => self.proof(agent, mark).map_or_else(|| unconfirmed("no_proof"), Ok),
+            Composer::Empty => self.proof(agent, mark).unwrap_or_else(|| unconfirmed("no_proof")),
             Composer::Dialog | Composer::Unknown => unconfirmed("no_proof"),
         }
     }
 
-    fn press_enter(&self) -> Result<(), TmuxError> {
-        self.tmux().send_keys(&self.pane.target(), &["Enter"])
+    fn press_enter(&mut self) -> bool {
+        fault::point("typing.entering");
+        self.lock.press(&["Enter"]).unwrap_or(false)
     }
 
-    /// Waits until the composer shows the end of the text.
-    fn is_shown(&self) -> bool {
-        let deadline = Instant::now() + UNTIL_SHOWN;
+    /// How the composer relates to what was pasted.
+    fn look(&self) -> Standing {
+        // What cannot be looked at is not shown.
+        self.pane.look().map_or(Standing::Other, |look| standing(&look, &self.pasted))
+    }
+
+    /// A terminal's own command opens the list that it is chosen from.
+    fn is_meant(&self, standing: Standing) -> bool {
+        standing == Standing::Whole || (self.is_command && standing == Standing::Completing)
+    }
+
+    /// Waits until the composer shows the text.
+    fn until_standing(&mut self) -> Standing {
+        let deadline = Instant::now() + UNTIL_SHOWN + self.taking_in();
         loop {
-            // What cannot be looked at is not shown.
-            if self.pane.look().is_ok_and(|look| shows(&look.text, &composer(&look), self.text)) {
+            let standing = self.look();
+            if self.is_meant(standing) || Instant::now() >= deadline || !self.lock.keep() {
+                return standing;
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn taking_in(&self) -> Duration {
+        Duration::from_millis(
+            u64::try_from(self.pasted.len()).unwrap_or(u64::MAX).saturating_mul(1000) / BYTES_A_SECOND,
+        )
+    }
+
+    /// Takes back what was pasted into a composer that was empty before; gives whether it is empty again.
+    fn take_back(&mut self) -> bool {
+        let lines = self.pasted.matches('\n').count();
+        let deadline = Instant::now() + UNTIL_EMPTY + self.taking_in();
+        if !self.lock.repeat(&[DELETE], 2 * lines.min(1000) + 4).unwrap_or(false) {
+            return false;
+        }
+        loop {
+            if self.pane.look().is_ok_and(|look| composer(&look) == Composer::Empty) {
                 return true;
             }
-            if Instant::now() >= deadline {
+            if Instant::now() >= deadline || !self.lock.keep() {
                 return false;
             }
             std::thread::sleep(PAUSE);
@@ -224,90 +297,72 @@ impl Typist<'_> {
     }
 
     /// A dialog may have opened, a turn may have begun since the text was pasted.
-    fn may_press_enter(&self, agent: &mut Agent, care: Care) -> bool {
-        let asked = if care == Care::AfterError { agent.look().after_known_error() } else { agent.look() };
-        self.pane.examine_again(asked).is_ok_and(|evidence| verdict::judge_again(&evidence).is_none())
+    fn may_not_enter(&mut self, agent: &mut Agent, care: Care) -> Option<Refusal> {
+        if !self.lock.keep() {
+            return Some(lock_lost());
+        }
+        self.changed(agent, care, verdict::judge_again)
     }
 
-    fn proof(&self, agent: &mut Agent, mark: Mark) -> Option<Typed> {
+    /// What has changed since everything was proven.
+    fn changed(
+        &self,
+        agent: &mut Agent,
+        care: Care,
+        judge: fn(&Evidence) -> Option<Refusal>,
+    ) -> Option<Refusal> {
+        let asked = if care == Care::AfterError { agent.look().after_known_error() } else { agent.look() };
+        match self.pane.examine_again(asked) {
+            Ok(evidence) => judge(&evidence),
+            Err(error) => Some(Refusal {
+                detail: error.to_string(),
+                reason: "unproven",
+                rule: 5,
+                verdict: Grade::Unproven,
+            }),
+        }
+    }
+
+    fn proof(&mut self, agent: &mut Agent, mark: Mark) -> Option<Typed> {
         let wanted = normalised(self.text);
-        let deadline = Instant::now() + UNTIL_PROVEN;
+        let deadline = Instant::now() + UNTIL_PROVEN + self.taking_in();
         loop {
-            if let Found::Seen { turn_id, via } = agent.find(mark, &|text| text == wanted) {
+            let taken = self.lock.claimed();
+            if let Found::Seen { turn_id, via } = agent.find(mark, &|text| text == wanted, &taken)
+                && turn_id.as_ref().is_none_or(|turn| self.lock.claim(turn))
+            {
                 return Some(Typed::Seen { turn_id, via });
             }
             if Instant::now() >= deadline {
                 return None;
             }
+            // Whoever waits for a proof still has the terminal.
+            self.lock.keep();
             std::thread::sleep(PAUSE);
         }
     }
 }
 
-fn unconfirmed(reason: &'static str) -> Result<Typed> {
-    Ok(Typed::Unconfirmed { reason })
+fn not_meant(standing: Standing) -> Typed {
+    if standing == Standing::Completing {
+        let detail = "a list of completions has opened, from which Enter would choose".into();
+        return Typed::NotNow(Refusal { detail, reason: "unproven", rule: 5, verdict: Grade::Unproven });
+    }
+    let detail =
+        "the terminal has made something else of the text, an attachment for instance; it was taken back"
+            .into();
+    Typed::NoMessage { detail }
 }
 
-/// Whether the composer shows the end of a text, or stands for it with a placeholder. Only letters
-/// and digits are compared: where a line is broken and how other signs look is the program's affair.
-fn shows(captured: &str, composer: &Composer, text: &str) -> bool {
-    let wanted: Vec<char> = text.chars().filter(|letter| letter.is_alphanumeric()).collect();
-    let end: String = wanted[wanted.len().saturating_sub(SHOWN_LETTERS)..].iter().collect();
-    match composer {
-        Composer::Draft { text: draft } => contains(draft, &end),
-        // With blank lines in it the composer is not recognised as a whole; from its prompt on the
-        // screen still shows what stands in it.
-        Composer::Unknown if !end.is_empty() => {
-            let screen = Screen::parse(captured).text();
-            let rows: Vec<&str> = screen.lines().collect();
-            let prompt = rows.iter().rposition(|row| row.trim_start().starts_with('›'));
-            prompt.is_some_and(|row| contains(&rows[row..].join("\n"), &end))
-        }
-        Composer::Unknown | Composer::Empty | Composer::Dialog => false,
-    }
+fn unconfirmed(reason: &'static str) -> Typed {
+    Typed::Unconfirmed { reason }
 }
 
-fn contains(shown: &str, end: &str) -> bool {
-    let letters: String = shown.chars().filter(|letter| letter.is_alphanumeric()).collect();
-    letters.contains(end) || shown.to_lowercase().contains("[pasted content")
+fn lock_lost() -> Refusal {
+    let detail = "it took too long, and the terminal is another message's by now".into();
+    Refusal { detail, reason: "order", rule: 0, verdict: Grade::Unsafe }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn draft(text: &str) -> Composer {
-        Composer::Draft { text: text.into() }
-    }
-
-    #[test]
-    fn a_pasted_text_is_recognised_by_its_end() {
-        assert!(shows("", &draft("run the tests"), "run the tests"));
-        assert!(shows("", &draft("run the\ntests"), "run the tests"), "broken by the program");
-        let long = "word ".repeat(500) + "the end of it all, really";
-        assert!(shows("", &draft("…word word the end of it all, really"), &long));
-        assert!(shows("", &draft("[Pasted Content 2525 chars]"), &long));
-        assert!(!shows("", &draft("run the"), "run the tests"));
-        assert!(!shows("", &Composer::Empty, "run the tests"));
-        assert!(!shows("", &Composer::Dialog, "run the tests"));
-        assert!(shows("", &draft("!!!"), "!!!"), "nothing to compare but that there is something");
-    }
-
-    #[test]
-    fn a_text_with_blank_lines_is_recognised_behind_the_prompt() {
-        let screen = "old: second part\n\n› first part\n\n  second part\n\n  mock · /dir\n";
-        assert!(shows(screen, &Composer::Unknown, "first part\n\nsecond part"));
-        let before = "second part\n\n› Ask Codex to do anything\n\n  mock · /dir\n";
-        assert!(!shows(before, &Composer::Unknown, "first part\n\nsecond part"));
-    }
-
-    #[test]
-    fn control_characters_are_refused() {
-        for text in ["a\u{1b}[201~b", "a\rb", "\u{0}", "\u{7f}", "\u{9b}31m"] {
-            assert!(matches!(check_text(text), Err(Error::Invalid(_))), "{text:?}");
-        }
-        for text in ["", "-n", "a\nb\tc", "ä 漢字 🎉 \u{200d}", "$(rm -rf /); `x` \"'\\"] {
-            assert!(check_text(text).is_ok(), "{text:?}");
-        }
-    }
+fn lost() -> Error {
+    Error::invalid("the terminal was taken over by another message meanwhile: look into it, and try again")
 }

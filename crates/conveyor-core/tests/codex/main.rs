@@ -3,7 +3,9 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
+mod delivery;
 mod dispatch;
+mod shared_pane;
 mod slash;
 mod stage;
 

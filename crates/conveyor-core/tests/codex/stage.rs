@@ -119,6 +119,35 @@ impl<'l> Stage<'l> {
         self.raw().query_row(query, [], |row| row.get::<_, String>(0)).expect(query)
     }
 
+    /// What users told the worker, as its own record has it.
+    pub fn told(&self) -> Vec<String> {
+        let rollout = self.text("select codex_session_path from sessions where name = 'w'");
+        let record = std::fs::read_to_string(rollout).expect("a rollout");
+        let text = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            let payload = &line["payload"];
+            match (payload["type"].as_str()?, payload["item"]["type"].as_str()) {
+                ("user_message", _) => Some(payload["message"].as_str()?.to_owned()),
+                ("item_completed", Some("UserMessage")) => {
+                    let parts = payload["item"]["content"].as_array()?;
+                    Some(parts.iter().filter_map(|part| part["text"].as_str()).collect())
+                }
+                _ => None,
+            }
+        };
+        // A line that is just being written is no line yet.
+        record.split_inclusive('\n').filter(|line| line.ends_with('\n')).filter_map(text).collect()
+    }
+
+    /// The worker's ledger once more, for somebody else; or another ledger that has the same worker.
+    pub fn ledger(&self, name: &str) -> Cx {
+        let file = self.dir.path().join(name);
+        if !file.exists() {
+            self.sql(&format!("vacuum into '{}'", file.display()));
+        }
+        open(&file, &self.project, &self.tmux)
+    }
+
     pub fn screen(&self) -> String {
         self.screen_of("codex-w")
     }
@@ -281,14 +310,7 @@ insert into bindings (id, task_id, worker_session_id, manager_session_id, state,
 
 /// A ledger that has the thread as the worker `w` in the terminal `codex-w`.
 fn ledger(file: &Path, thread: &Thread, project: &Path, tmux: &TmuxServer) -> Cx {
-    let options = OpenOptions {
-        clock: Arc::new(SystemClock),
-        ids: Arc::new(RandomIds),
-        machine: conveyor_model::Machine::default(),
-        server_password: None,
-        password_file: None,
-    };
-    let db = Db::open(&Location::File(file.to_owned()), Access::Write, options).expect("a ledger");
+    let cx = open(file, project, tmux);
     let raw = rusqlite::Connection::open(file).expect("the same ledger");
     let path = thread.path.as_deref().expect("a rollout");
     raw.execute(
@@ -298,6 +320,18 @@ fn ledger(file: &Path, thread: &Thread, project: &Path, tmux: &TmuxServer) -> Cx
     )
     .expect("a session");
     raw.execute_batch(BOUND).expect("a binding");
+    cx
+}
+
+fn open(file: &Path, project: &Path, tmux: &TmuxServer) -> Cx {
+    let options = OpenOptions {
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(RandomIds),
+        machine: conveyor_model::Machine::default(),
+        server_password: None,
+        password_file: None,
+    };
+    let db = Db::open(&Location::File(file.to_owned()), Access::Write, options).expect("a ledger");
     let server = ServerChoice::Directory(tmux.dir().to_owned());
     Cx { db, cwd: project.to_owned(), parent_pid: 1, tmux: Tmux::new("tmux", server) }
 }

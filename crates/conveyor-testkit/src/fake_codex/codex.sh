@@ -7,6 +7,8 @@ rollout=$2
 text=
 mode=
 ran=
+turn=turn
+turns=0
 pending=
 paste_begin=$'\033[200~'
 paste_end=$'\033[201~'
@@ -44,7 +46,9 @@ draw() {
     footer
   else
     local shown=$text
-    [ ${#shown} -gt 1000 ] && shown="[Pasted Content ${#shown} chars]"
+    # Characters, not bytes.
+    local letters=${shown//[$'\200'-$'\277']/}
+    [ ${#letters} -gt 1000 ] && shown="[Pasted Content ${#letters} chars]"
     printf '%s\0337' "${shown//$'\n'/$'\r\n'  }"
     footer
   fi
@@ -52,8 +56,10 @@ draw() {
 }
 
 begin() {
-  record '"type":"task_started","turn_id":"turn"' \
-    "\"type\":\"item_completed\",\"turn_id\":\"turn\",\"item\":{\"type\":\"UserMessage\",\"content\":[{\"type\":\"text\",\"text\":\"$(quoted "$1")\"}]}"
+  turns=$((turns + 1))
+  [ $turns -gt 1 ] && turn=turn-$turns
+  record "\"type\":\"task_started\",\"turn_id\":\"$turn\"" \
+    "\"type\":\"item_completed\",\"turn_id\":\"$turn\",\"item\":{\"type\":\"UserMessage\",\"content\":[{\"type\":\"text\",\"text\":\"$(quoted "$1")\"}]}"
 }
 
 submit() {
@@ -64,7 +70,7 @@ submit() {
   if [ "$mode" = slow ]; then
     echo slow-running >"$dir/mode"
   else
-    record '"type":"task_complete","turn_id":"turn","last_agent_message":"done"'
+    record "\"type\":\"task_complete\",\"turn_id\":\"$turn\",\"last_agent_message\":\"done\""
   fi
 }
 
@@ -76,6 +82,13 @@ key() {
     $'\r') [ "$mode" = deaf ] || submit ;;
     $'\003') exit 0 ;;
     $'\177') text=${text%?} ;;
+    # To the beginning of the line, or the end of the one before.
+    $'\025')
+      case $text in
+        *$'\n') text=${text%?} ;;
+        *$'\n'*) text=${text%$'\n'*}$'\n' ;;
+        *) text= ;;
+      esac ;;
     *) text=$text$1 ;;
   esac
   draw
@@ -128,7 +141,7 @@ stty raw -echo min 0 time 1
 while :; do
   wanted=$(cat "$dir/mode" 2>/dev/null)
   if [ "$wanted" = finish ]; then
-    record '"type":"task_complete","turn_id":"turn","last_agent_message":"done"'
+    record "\"type\":\"task_complete\",\"turn_id\":\"$turn\",\"last_agent_message\":\"done\""
     wanted=idle
     echo idle >"$dir/mode"
   fi

@@ -28,6 +28,8 @@ mod process;
 mod random_kills;
 mod server_restarts;
 #[cfg(feature = "fault-points")]
+mod shared_pane;
+#[cfg(feature = "fault-points")]
 mod typed;
 mod workload;
 mod world;

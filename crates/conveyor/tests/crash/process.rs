@@ -41,6 +41,14 @@ impl Slot {
         sent
     }
 
+    /// Whether the process stands still.
+    pub fn is_stopped(&self) -> bool {
+        let state = self.state.lock().unwrap();
+        let Some(child) = &state.child else { return false };
+        let told = Command::new("ps").args(["-o", "state=", "-p", &child.id().to_string()]).output().unwrap();
+        told.stdout.trim_ascii().starts_with(b"T")
+    }
+
     /// Whether the process has not been reaped yet.
     pub fn is_alive(&self) -> bool {
         self.state.lock().unwrap().child.is_some()

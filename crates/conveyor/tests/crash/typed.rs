@@ -22,11 +22,12 @@ enum End {
 }
 
 /// Every step, and how it ends.
-const STEPS: [(&str, End); 8] = [
+const STEPS: [(&str, End); 9] = [
     ("push.looked", End::Arrives),
     ("push.begun", End::Nowhere),
     ("typing.loaded", End::Nowhere),
     ("typing.pasted", End::InComposer),
+    ("typing.entering", End::InComposer),
     ("typing.entered", End::Arrives),
     ("push.typed", End::Arrives),
     ("push.settled", End::Arrives),

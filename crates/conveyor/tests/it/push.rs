@@ -85,7 +85,7 @@ fn a_nudge_becomes_one_turn_of_an_idle_worker() {
             "push_delivered_rows",
             world
                 .dump_of(&["commands", "command_attempts", "routed_notifications"])
-                .replace(elements[0]["native"]["seen_ms"].to_string().as_str(), "[MS]")
+                .replace(&format!("seen_ms\\\":{}", elements[0]["native"]["seen_ms"]), "seen_ms\\\":[MS]")
         );
         let row = "select stage || ' ' || purpose || ' ' || mode || ' ' || (seen_at is not null) || ' ' || \
                    (notification_id = 1) || ' ' || (attempt_id = 1) from deliveries";

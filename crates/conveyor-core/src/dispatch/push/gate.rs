@@ -62,6 +62,10 @@ pub(super) fn look(cx: &mut Cx, live: &mut Live, text: &str, sent_at: &str) -> R
             evidence.activity.state = AgentState::Idle;
             refusal = verdict::judge(&evidence);
         }
+        let refusal = match refusal {
+            Some(refusal) => Some(refusal),
+            None => live.holder(&cx.ledger(), &facts)?,
+        };
         let Some(refusal) = refusal else { return Ok(Gate::Open { facts: Some(Box::new(facts)), care }) };
         let passes = match refusal.reason {
             "human_active" => true,
@@ -113,7 +117,7 @@ impl Closed {
         Self { reason: "server_down", detail, seconds: LATER }
     }
 
-    fn of(refusal: &Refusal) -> Self {
+    pub(super) fn of(refusal: &Refusal) -> Self {
         let (reason, seconds) = match refusal.reason {
             "busy" => ("busy", SHORTLY),
             "order" => ("order", SHORTLY),

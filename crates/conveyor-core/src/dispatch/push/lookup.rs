@@ -2,6 +2,7 @@
 //! looked for in the receiver's own record; it is never typed again.
 
 use conveyor_agents::screen::Composer;
+use conveyor_agents::tmux::PaneFacts;
 use conveyor_model::DeliveryStage;
 use conveyor_store::deliveries::{self, InFlight};
 use conveyor_store::{Tx, commands, notifications};
@@ -11,7 +12,8 @@ use super::{LATER, TYPING};
 use crate::dispatch::Request;
 use crate::dispatch::elements::Element;
 use crate::typing::agent::Found;
-use crate::typing::session::{Live, UNPROVEN, failed, find_again, seen};
+use crate::typing::lock;
+use crate::typing::session::{Live, UNPROVEN, failed, seen};
 use crate::{Cx, Error, Result, fault};
 
 /// After so many seconds a message is looked for again, as long as it is young.
@@ -28,21 +30,57 @@ pub(super) struct Settled {
 
 /// Looks for the message to this receiver whose fate is open, if there is one and nobody is at it.
 pub(super) fn settle(cx: &mut Cx, request: &Request, live: &mut Live) -> Result<Settled> {
-    let session_id = live.session.id.clone();
-    let Some(open) = cx.db.read(|tx| deliveries::in_flight_to(tx, &session_id))? else {
-        return Ok(Settled::default());
-    };
+    let mut settled = Settled::default();
+    // Without its pane nobody types there, and only what was sent under this name is looked for.
+    let facts = live.pane.tmux().pane(&live.pane.target()).ok();
+    for open in cx.db.read(|tx| open(tx, live, facts.as_ref()))? {
+        let is_own = open.session_id == live.session.id;
+        // What another name's command waits for is found out with that command.
+        let one = if is_own || !open.is_awaited {
+            settle_one(cx, request, live, &open, facts.as_ref())?
+        } else {
+            let detail = format!("what became of an earlier message is not known (delivery {})", open.id);
+            Settled { element: None, in_the_way: Some(detail) }
+        };
+        settled.element = settled.element.or(one.element);
+        settled.in_the_way = settled.in_the_way.or(one.in_the_way);
+    }
+    Ok(settled)
+}
+
+/// The messages to a receiver's terminal whose fate is open, its own first.
+fn open(tx: &mut Tx<'_>, live: &Live, facts: Option<&PaneFacts>) -> Result<Vec<InFlight>> {
+    match facts {
+        Some(facts) => live.in_flight(tx, facts),
+        None => Ok(deliveries::in_flight_to(tx, &live.session.id)?.into_iter().collect()),
+    }
+}
+
+fn settle_one(
+    cx: &mut Cx,
+    request: &Request,
+    live: &mut Live,
+    open: &InFlight,
+    facts: Option<&PaneFacts>,
+) -> Result<Settled> {
     if open.stage == DeliveryStage::Sending && !open.lapsed {
         let detail = format!("another message is being typed just now (delivery {})", open.id);
         return Ok(Settled { element: None, in_the_way: Some(detail) });
     }
-    let found = find_again(&mut live.agent, &open);
+    let found = live.find_again(cx, facts, open)?;
     let composer = match found {
         Found::Absent => live.composer(),
         _ => Composer::Unknown,
     };
     fault::point("push.searched");
-    cx.db.write(|tx| decide(tx, request, live, &open, &found, &composer))
+    let settled = cx.db.write(|tx| decide(tx, request, live, open, &found, &composer))?;
+    if settled.in_the_way.is_none()
+        && let Some(facts) = facts
+    {
+        // A tmux that does not answer keeps the lock until it lapses.
+        let _ = lock::settled(live.pane.tmux(), facts, &open.id);
+    }
+    Ok(settled)
 }
 
 fn decide(

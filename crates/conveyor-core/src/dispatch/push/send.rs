@@ -20,8 +20,9 @@ use crate::dispatch::elements::{Element, Routed, stored};
 use crate::dispatch::routing::{self, End, Executed, Refusal};
 use crate::dispatch::{Request, completions, permission};
 use crate::typing::agent::Mark;
-use crate::typing::session::{Live, outcome_of};
-use crate::typing::typist::{Care, Typed};
+use crate::typing::lock::{Insistence, Owner};
+use crate::typing::session::{Live, incarnation, lock_pane, outcome_of};
+use crate::typing::typist::{Care, Typed, Typist};
 use crate::{Cx, Error, Result, digest, fault};
 
 /// Types a message if its receiver's terminal takes it now; else it goes on waiting.
@@ -247,10 +248,10 @@ fn start(
     notification_id: i64,
     attempt_id: Option<i64>,
 ) -> Result<bool> {
-    if deliveries::in_flight_to(tx, &live.session.id)?.is_some() {
+    let incarnation = plan.facts.map_or_else(String::new, incarnation);
+    if !deliveries::in_flight_on(tx, &live.session.id, &incarnation)?.is_empty() {
         return Ok(false);
     }
-    let incarnation = plan.facts.map_or_else(String::new, |facts| format!("{}:{}", facts.id, facts.pid));
     Ok(deliveries::start_typing(
         tx,
         &plan.item.parked.id,
@@ -279,19 +280,14 @@ fn type_it(
     if !request.guard.strict {
         return type_blindly(cx, request, live, plan, sent);
     }
-    let typed = {
-        let Live { session, pane, agent } = &mut *live;
-        let typist = crate::typing::typist::Typist {
-            pane,
-            buffer: format!("workerctl-session-{}", session.name),
-            text: &plan.text,
-        };
-        let (id, by) = (&sent.delivery_id, &plan.lease_by);
-        let mut keep = || cx.db.write(|tx| deliveries::renew(tx, id, by)).unwrap_or(false);
-        typist.load().and_then(|()| typist.type_and_prove(agent, plan.mark, care, &mut keep))
-    };
+    let typed = type_and_prove(cx, live, plan, sent, care);
     fault::point("push.typed");
     let element = match typed {
+        // It waits on, as if it had not been begun.
+        Ok(Typed::NotNow(refusal)) => {
+            let closed = Closed::of(&refusal);
+            cx.db.write(|tx| withdraw(tx, request, live, plan.item, sent, &closed))
+        }
         Ok(typed) => cx.db.write(|tx| {
             let from = DeliveryStage::Sending;
             if !deliveries::settle(tx, &sent.delivery_id, from, &outcome_of(&typed))? {
@@ -303,28 +299,57 @@ fn type_it(
                     Fate::Seen { turn_id: turn_id.as_deref(), after: Some(begun.elapsed()) }
                 }
                 Typed::Unconfirmed { reason } => Fate::Unproven(reason),
+                Typed::NoMessage { detail } => Fate::Failed(detail),
+                Typed::NotNow(refusal) => Fate::Failed(&refusal.detail),
             };
             conclude(tx, request, &live.session, sent, fate)
         }),
         // Nothing reached the terminal.
-        Err(error) => cx.db.write(|tx| withdraw(tx, request, live, plan.item, sent, &error.to_string())),
+        Err(error) => {
+            let closed = Closed::server_down(error.to_string());
+            cx.db.write(|tx| withdraw(tx, request, live, plan.item, sent, &closed))
+        }
     };
     fault::point("push.settled");
     element
+}
+
+/// Types a message into its receiver's terminal, while nobody else does.
+fn type_and_prove(cx: &mut Cx, live: &mut Live, plan: &Plan<'_>, sent: &Sent, care: Care) -> Result<Typed> {
+    let (id, by) = (&sent.delivery_id, &plan.lease_by);
+    let owner = Owner::of(&cx.ledger(), id);
+    let Live { pane, agent, .. } = live;
+    let Some(facts) = plan.facts else { return Err(Error::invalid("nobody has looked at the terminal")) };
+    let lock = match lock_pane(pane, agent, facts, owner, Insistence::NONE)? {
+        Ok(lock) => lock,
+        Err(refusal) => return Ok(Typed::NotNow(refusal)),
+    };
+    let mut keep = || cx.db.write(|tx| deliveries::renew(tx, id, by)).unwrap_or(false);
+    Typist::of_message(pane, lock, &plan.text).type_and_prove(agent, plan.mark, care, &mut keep)
 }
 
 /// Types as 0.1.10 did, because the user wants no proof.
 fn type_blindly(
     cx: &mut Cx,
     request: &Request,
-    live: &Live,
+    live: &mut Live,
     plan: &Plan<'_>,
     sent: &Sent,
 ) -> Result<Option<Element>> {
-    let typist = live.typist(&plan.text);
-    if let Err(error) = typist.load() {
-        return cx.db.write(|tx| withdraw(tx, request, live, plan.item, sent, &error.to_string()));
-    }
+    let pane = live.pane.clone();
+    let owner = Owner::of(&cx.ledger(), &sent.delivery_id);
+    let facts = pane.tmux().pane(&pane.target()).map_err(Error::from);
+    let locked = facts.and_then(|facts| lock_pane(&pane, &mut live.agent, &facts, owner, Insistence::FORCED));
+    let closed = match locked {
+        Ok(Ok(lock)) => Ok(lock),
+        Ok(Err(refusal)) => Err(Closed::of(&refusal)),
+        Err(error) => Err(Closed::server_down(error.to_string())),
+    };
+    let lock = match closed {
+        Ok(lock) => lock,
+        Err(closed) => return cx.db.write(|tx| withdraw(tx, request, live, plan.item, sent, &closed)),
+    };
+    let typist = Typist::of_text(&pane, lock, &plan.text);
     let typed = typist.type_blindly().map_err(|error| error.to_string());
     cx.db.write(|tx| {
         let outcome = deliveries::Outcome {
@@ -348,9 +373,9 @@ fn withdraw(
     live: &Live,
     item: &Item,
     sent: &Sent,
-    error: &str,
+    closed: &Closed,
 ) -> Result<Option<Element>> {
-    let closed = Closed::server_down(error.to_owned());
+    let error = closed.detail.as_str();
     let back = deliveries::Outcome {
         stage: DeliveryStage::Parked,
         reason: Some(closed.reason),
@@ -372,7 +397,7 @@ fn withdraw(
         );
         telemetry::emit(tx, &event.of_task(command.task_id.as_deref()).severity(Severity::Warning))?;
     }
-    waiting::put_off(tx, &request.dispatcher_id, &live.session, item, &closed)
+    waiting::put_off(tx, &request.dispatcher_id, &live.session, item, closed)
 }
 
 /// The terminal is not there any more.

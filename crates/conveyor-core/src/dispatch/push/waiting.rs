@@ -1,5 +1,7 @@
 //! Messages that wait for a terminal: handing them over and putting them off, inside a transaction.
 
+use std::path::Path;
+
 use conveyor_model::records::Session;
 use conveyor_model::{Actor, CommandType, DeliveryMode};
 use conveyor_store::commands::{self, Claimable};
@@ -14,7 +16,7 @@ use super::{Carried, Item, SHORTLY};
 use crate::dispatch::elements::{COMPLETION, Completion, Element, Native, Parked as ParkedElement};
 use crate::dispatch::routing::{self, Executed, Refusal, Route};
 use crate::dispatch::{Request, completions, permission};
-use crate::typing::typist::check_text;
+use crate::typing::message;
 use crate::{Result, digest};
 
 /// What the queue says of a message at whose receiver nobody has looked yet.
@@ -35,12 +37,7 @@ pub(in crate::dispatch) fn refusal(
         // Its frame leaves nothing that could act.
         return Ok(None);
     }
-    if let Some(sign) = route.message.chars().next().filter(|sign| matches!(sign, '/' | '!')) {
-        return invalid(format!(
-            "a text that begins with {sign} is a command to the receiver's terminal and no message"
-        ));
-    }
-    match check_text(&route.message) {
+    match message::check(&route.message, Path::new(&route.target.cwd)) {
         Ok(()) => Ok(None),
         Err(error) => invalid(error.to_string()),
     }
