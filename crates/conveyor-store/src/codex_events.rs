@@ -8,18 +8,18 @@ use conveyor_model::records::Object;
 use crate::{Param, Row, StoreError, Tx, params};
 
 /// An event about to be stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewEvent {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewEvent<'a> {
     /// Where its line begins in the rollout.
     pub byte_offset: i64,
     /// The record's own time; the moment of storing when it has none.
-    pub timestamp: Option<String>,
+    pub timestamp: Option<&'a str>,
     /// The record's type.
-    pub event_type: String,
+    pub event_type: &'a str,
     /// The payload's type, of records of type `event_msg`.
-    pub subtype: Option<String>,
+    pub subtype: Option<&'a str>,
     /// The payload: compact JSON of an object, keys sorted.
-    pub payload: String,
+    pub payload: &'a str,
 }
 
 /// Who reads events from a rollout.
@@ -76,32 +76,30 @@ fn from_row(row: &Row<'_>) -> Result<Event, StoreError> {
 pub fn insert_new(
     tx: &mut Tx<'_>,
     session_id: &str,
-    events: &[NewEvent],
+    events: &[NewEvent<'_>],
     reader: Reader,
 ) -> Result<u64, StoreError> {
     let known = known(tx, session_id, events)?;
     let now = tx.now()?.to_ms_text();
     let rows = events.iter().enumerate().filter(|(at, _)| !known.contains(at)).map(|(_, event)| {
         [
-            Param::from(session_id),
-            Param::from(event.timestamp.as_deref().unwrap_or(&now)),
-            Param::from(&event.event_type),
-            Param::from(&event.subtype),
-            Param::from(&event.payload),
+            Param::from(event.timestamp.unwrap_or(&now)),
+            Param::from(event.event_type),
+            Param::from(event.subtype),
+            Param::from(event.payload),
             Param::from(event.byte_offset),
-            Param::from(&now),
-            Param::from(reader.as_stored()),
         ]
     });
     tx.insert_many(
-        "codex_events (session_id, timestamp, type, subtype, payload_json, byte_offset, ingested_at, ingested_by)",
+        "codex_events (session_id, ingested_at, ingested_by, timestamp, type, subtype, payload_json, byte_offset)",
+        &[Param::from(session_id), Param::from(&now), Param::from(reader.as_stored())],
         rows,
     )
 }
 
 /// Which of the events, by position, are stored already. One look into an index when the session
 /// has nothing in this part of the rollout, which is always so unless it was registered anew.
-fn known(tx: &mut Tx<'_>, session_id: &str, events: &[NewEvent]) -> Result<HashSet<usize>, StoreError> {
+fn known(tx: &mut Tx<'_>, session_id: &str, events: &[NewEvent<'_>]) -> Result<HashSet<usize>, StoreError> {
     let mut known = HashSet::new();
     let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(known) };
     tx.each(
@@ -123,12 +121,12 @@ fn known(tx: &mut Tx<'_>, session_id: &str, events: &[NewEvent]) -> Result<HashS
 }
 
 /// Whether an event of the same place is stored with these values.
-fn is_same(event: &NewEvent, event_type: &str, timestamp: &str, payload: &str) -> bool {
+fn is_same(event: &NewEvent<'_>, event_type: &str, timestamp: &str, payload: &str) -> bool {
     event.event_type == event_type
         // Without a time of its own the stored one is the moment at which it was stored.
-        && event.timestamp.as_ref().is_none_or(|own| own == timestamp)
+        && event.timestamp.is_none_or(|own| own == timestamp)
         // Other programs write the same JSON with spaces or escapes, older builds with other last digits.
-        && json::agree(&event.payload, payload)
+        && json::agree(event.payload, payload)
 }
 
 /// The newest step of a turn of a session: the newest event that begins or ends one.

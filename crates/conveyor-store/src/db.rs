@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use conveyor_model::{Clock, IdPrefix, Ids, Machine, Timestamp};
 
+use crate::bulk::WriteBack;
 use crate::dialect::{Engine, render};
 use crate::held::Held;
 use crate::postgres::PgConnection;
@@ -23,6 +24,16 @@ pub enum Access {
     Read,
     /// May need our additive tables, columns and indexes; they are created when missing.
     Write,
+}
+
+/// What a commit of [`Db::write_bulk`] promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// It survives a failing machine, and so does everything that was committed before.
+    Full,
+    /// After a failing machine it may be missing together with all that came after it, never only
+    /// in part. A full one must follow before success is reported.
+    Later,
 }
 
 /// What opening a ledger needs from the outside.
@@ -151,6 +162,39 @@ impl Db {
     /// # Errors
     /// What `work` returns, or a failure of begin or commit; then nothing was written.
     pub fn write<T, E: From<StoreError>>(
+        &mut self,
+        work: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.repeat_conflicts(work)
+    }
+
+    /// [`Db::write`] for a unit of work that stores about `bytes` in rows which the caller has
+    /// proven: on SQLite neither checks nor foreign keys are looked at in it, so it must contain
+    /// nothing else that could break them. The connection is as before afterwards.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub fn write_bulk<T, E: From<StoreError>>(
+        &mut self,
+        log: &mut WriteBack,
+        durability: Durability,
+        bytes: u64,
+        work: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        if let Connection::Sqlite(connection) = &mut self.connection {
+            connection.relax(durability, log.is_running())?;
+        }
+        let outcome = self.repeat_conflicts(work);
+        if let Connection::Sqlite(connection) = &mut self.connection {
+            connection.restore()?;
+        }
+        if outcome.is_ok() {
+            log.committed(bytes);
+        }
+        outcome
+    }
+
+    fn repeat_conflicts<T, E: From<StoreError>>(
         &mut self,
         mut work: impl FnMut(&mut Tx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -329,22 +373,33 @@ impl<'c> Tx<'c> {
         self.note_change(outcome)
     }
 
-    /// Inserts many rows into `target`, a table with its list of `N` columns; gives how many. The
-    /// statement is prepared once, and a server gets many rows in one round trip.
+    /// Inserts many rows into `target`, a table with its list of columns; gives how many. The first
+    /// columns are `fixed`, the same in every row. Many rows share a statement.
     ///
     /// # Errors
     /// A failing statement.
-    pub fn insert_many<'p, const N: usize>(
+    pub fn insert_many<'p, const F: usize, const N: usize>(
         &mut self,
         target: &str,
+        fixed: &[Param<'p>; F],
         rows: impl IntoIterator<Item = [Param<'p>; N]>,
     ) -> Result<u64, StoreError> {
         let outcome = match self.connection {
-            Connection::Sqlite(connection) => {
-                let sql = render(&insert_statement(target, N, 1), Engine::Sqlite);
-                connection.execute_many(&sql, rows.into_iter())
-            }
-            Connection::Postgres(connection) => insert_in_chunks(connection, target, rows.into_iter()),
+            Connection::Sqlite(connection) => insert_in_chunks(
+                rows.into_iter(),
+                SQLITE_CHUNKS,
+                |size| render(&insert_statement(target, F, N, size), Engine::Sqlite),
+                |sql, chunk| connection.execute_with(sql, fixed.iter().chain(chunk.as_flattened())),
+            ),
+            Connection::Postgres(connection) => insert_in_chunks(
+                rows.into_iter(),
+                SERVER_CHUNKS,
+                |size| insert_statement(target, F, N, size),
+                |sql, chunk| {
+                    let params: Vec<_> = fixed.iter().chain(chunk.as_flattened()).collect();
+                    connection.execute_with(sql, &params)
+                },
+            ),
         };
         self.note_change(outcome)
     }
@@ -458,36 +513,45 @@ impl<'c> Tx<'c> {
     }
 }
 
-/// Rows per statement on a server. Few sizes, because each is a prepared statement of its own.
-const CHUNKS: [usize; 3] = [128, 16, 1];
+/// Rows per statement. Few sizes, because each is a prepared statement of its own. What a statement
+/// costs besides its rows is shared by 64 on SQLite; more bring nothing.
+const SQLITE_CHUNKS: [usize; 3] = [64, 8, 1];
+
+/// The same on a server, to which every statement is a round trip.
+const SERVER_CHUNKS: [usize; 3] = [128, 16, 1];
 
 fn insert_in_chunks<'p, const N: usize>(
-    connection: &mut PgConnection,
-    target: &str,
     mut rows: impl Iterator<Item = [Param<'p>; N]>,
+    sizes: [usize; 3],
+    statement: impl Fn(usize) -> String,
+    mut execute: impl FnMut(&str, &[[Param<'p>; N]]) -> Result<u64, StoreError>,
 ) -> Result<u64, StoreError> {
+    let mut statements = sizes.map(|size| (size, None));
+    let mut held: Vec<[Param<'p>; N]> = Vec::with_capacity(sizes[0]);
     let mut inserted = 0;
     loop {
-        let held: Vec<[Param<'p>; N]> = rows.by_ref().take(CHUNKS[0]).collect();
+        held.clear();
+        held.extend(rows.by_ref().take(sizes[0]));
         if held.is_empty() {
             return Ok(inserted);
         }
         let mut rest = held.as_slice();
-        for size in CHUNKS {
-            let chunks = rest.chunks_exact(size);
+        for (size, sql) in &mut statements {
+            let chunks = rest.chunks_exact(*size);
             rest = chunks.remainder();
             for chunk in chunks {
-                inserted += connection.execute(&insert_statement(target, N, size), chunk.as_flattened())?;
+                inserted += execute(sql.get_or_insert_with(|| statement(*size)), chunk)?;
             }
         }
     }
 }
 
-/// An insert of `rows` rows with `columns` values each.
-fn insert_statement(target: &str, columns: usize, rows: usize) -> String {
+/// An insert of `rows` rows, each with the same `fixed` values before `columns` ones of its own.
+fn insert_statement(target: &str, fixed: usize, columns: usize, rows: usize) -> String {
     let row = |row: usize| {
+        let own = fixed + row * columns;
         let values: Vec<String> =
-            (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+            (1..=fixed).chain(own + 1..=own + columns).map(|value| format!("${value}")).collect();
         format!("({})", values.join(", "))
     };
     format!("insert into {target} values {}", (0..rows).map(row).collect::<Vec<_>>().join(", "))

@@ -7,6 +7,7 @@
 pub mod acknowledgements;
 pub mod audit;
 pub mod bindings;
+mod bulk;
 pub mod captures;
 mod changes;
 pub mod codex_events;
@@ -57,8 +58,9 @@ mod value;
 pub mod watches;
 pub mod workers;
 
+pub use bulk::WriteBack;
 pub use changes::{Changes, Concern, FileHints, Hint, NoHints, Wake, Waker, WatchId};
-pub use db::{Access, Db, OpenOptions, Tx};
+pub use db::{Access, Db, Durability, OpenOptions, Tx};
 pub use dialect::Engine;
 pub use error::StoreError;
 pub use location::{Location, ServerDefaults, ServerUrl, SslMode};

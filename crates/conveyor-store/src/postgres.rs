@@ -101,8 +101,12 @@ impl PgConnection {
     }
 
     pub(crate) fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, StoreError> {
+        self.execute_with(sql, &params.iter().collect::<Vec<_>>())
+    }
+
+    pub(crate) fn execute_with(&mut self, sql: &str, params: &[&Param<'_>]) -> Result<u64, StoreError> {
         let statement = self.prepare(sql)?;
-        let params: Vec<_> = params.iter().map(|p| p as &(dyn postgres::types::ToSql + Sync)).collect();
+        let params: Vec<_> = params.iter().map(|p| *p as &(dyn postgres::types::ToSql + Sync)).collect();
         self.client.execute(&statement, &params).map_err(|e| StoreError::from_postgres(&e, &self.location))
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use conveyor_model::{Clock, Timestamp};
 use rusqlite::functions::FunctionFlags;
 
-use crate::db::{Access, OpenOptions};
+use crate::db::{Access, Durability, OpenOptions};
 use crate::value::{Param, Row, RowSource};
 use crate::{BUSY_TIMEOUT, StoreError, schema};
 
@@ -21,12 +21,16 @@ pub(crate) struct SqliteConnection {
 /// Statements kept prepared per connection; more than any one command uses.
 const CACHED_STATEMENTS: usize = 128;
 
-/// Page cache for bulk work, in KiB (SQLite's sign convention): 16 MiB keeps the whole process of
-/// an ingest below its memory bar and was no slower than 64 MiB.
+/// Page cache for bulk work, in KiB (SQLite's sign convention): no slower than 64 MiB.
 const BULK_CACHE: i64 = -16_384;
 
-/// Page cache of a process that stays, in KiB likewise.
+/// Page cache of a process that stays, and of one that stores what nobody looks at again, in KiB
+/// likewise: what is more goes to the log at once, which costs nothing.
 const RESTING_CACHE: i64 = -4_096;
+
+/// After a commit that leaves so many pages in the write-ahead log, SQLite brings them back into the
+/// file; this is its default.
+const AUTO_CHECKPOINT: u32 = 1000;
 
 impl SqliteConnection {
     pub(crate) fn open(path: &Path, access: Access, options: &OpenOptions) -> Result<Self, StoreError> {
@@ -92,6 +96,37 @@ impl SqliteConnection {
         Ok(())
     }
 
+    /// Prepares for one transaction of [`crate::Db::write_bulk`]. Whatever fails here, or does not
+    /// come to pass, leaves a connection that checks more than it need.
+    pub(crate) fn relax(&mut self, durability: Durability, log_is_kept: bool) -> Result<(), StoreError> {
+        self.execute_batch("pragma foreign_keys = off")?;
+        self.execute_batch("pragma ignore_check_constraints = on")?;
+        if log_is_kept {
+            self.query_nothing("pragma wal_autocheckpoint = 0")?;
+        }
+        match durability {
+            Durability::Full => Ok(()),
+            Durability::Later => self.execute_batch("pragma synchronous = normal"),
+        }
+    }
+
+    /// Takes back what [`SqliteConnection::relax`] did, all of it even if a part fails.
+    pub(crate) fn restore(&mut self) -> Result<(), StoreError> {
+        let outcomes = [
+            self.execute_batch("pragma foreign_keys = on"),
+            self.execute_batch("pragma ignore_check_constraints = off"),
+            self.query_nothing(&format!("pragma wal_autocheckpoint = {AUTO_CHECKPOINT}")),
+            self.execute_batch("pragma synchronous = full"),
+        ];
+        outcomes.into_iter().collect::<Result<(), _>>()?;
+        // Inside a transaction the first of them would do nothing, without a word.
+        require_foreign_keys(&self.raw, &self.path)
+    }
+
+    fn query_nothing(&mut self, sql: &str) -> Result<(), StoreError> {
+        self.each(sql, &[], &mut |_| Ok::<(), StoreError>(()))
+    }
+
     pub(crate) fn begin(&mut self, writing: bool) -> Result<(), StoreError> {
         if !writing {
             return self.execute_batch("begin");
@@ -129,21 +164,16 @@ impl SqliteConnection {
     }
 
     pub(crate) fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, StoreError> {
-        let mut statement = self.raw.prepare_cached(sql).map_err(|e| self.wrap(&e))?;
-        let touched = statement.execute(rusqlite::params_from_iter(params)).map_err(|e| self.wrap(&e))?;
-        Ok(touched as u64)
+        self.execute_with(sql, params.iter())
     }
 
-    pub(crate) fn execute_many<'p, const N: usize>(
+    pub(crate) fn execute_with<'p>(
         &mut self,
         sql: &str,
-        rows: impl Iterator<Item = [Param<'p>; N]>,
+        params: impl Iterator<Item = &'p Param<'p>>,
     ) -> Result<u64, StoreError> {
         let mut statement = self.raw.prepare_cached(sql).map_err(|e| self.wrap(&e))?;
-        let mut touched = 0;
-        for row in rows {
-            touched += statement.execute(rusqlite::params_from_iter(row)).map_err(|e| self.wrap(&e))?;
-        }
+        let touched = statement.execute(rusqlite::params_from_iter(params)).map_err(|e| self.wrap(&e))?;
         Ok(touched as u64)
     }
 
@@ -197,10 +227,7 @@ fn create_file(path: &Path) -> Result<(), StoreError> {
 fn switch_on(raw: &rusqlite::Connection, path: &Path) -> Result<(), StoreError> {
     let wrap = |error: rusqlite::Error| StoreError::from_sqlite(&error, path);
     raw.pragma_update(None, "foreign_keys", true).map_err(wrap)?;
-    let enforced: bool = raw.pragma_query_value(None, "foreign_keys", |row| row.get(0)).map_err(wrap)?;
-    if !enforced {
-        return Err(StoreError::Sql("this SQLite cannot enforce foreign keys".into()));
-    }
+    require_foreign_keys(raw, path)?;
     // Changing the journal mode does not go through the busy handler, so the wait is ours.
     let deadline = Instant::now() + BUSY_TIMEOUT;
     loop {
@@ -218,6 +245,13 @@ fn switch_on(raw: &rusqlite::Connection, path: &Path) -> Result<(), StoreError> 
             Err(error) => return Err(error),
         }
     }
+}
+
+fn require_foreign_keys(raw: &rusqlite::Connection, path: &Path) -> Result<(), StoreError> {
+    let enforced: bool = raw
+        .pragma_query_value(None, "foreign_keys", |row| row.get(0))
+        .map_err(|error| StoreError::from_sqlite(&error, path))?;
+    if enforced { Ok(()) } else { Err(StoreError::Sql("this SQLite cannot enforce foreign keys".into())) }
 }
 
 /// The three functions that PostgreSQL has in its schema: the clock inside statements.

@@ -155,6 +155,7 @@ fn insert(tx: &mut Tx<'_>, events: &[HeldEvent]) -> Result<(), StoreError> {
     tx.insert_many(
         "telemetry_events (id, run_id, task_id, timestamp, actor, event_type, severity, summary, \
          correlation_json, attributes_json)",
+        &[],
         events.iter().map(|event| {
             [
                 Param::from(&event.id),
@@ -173,10 +174,11 @@ fn insert(tx: &mut Tx<'_>, events: &[HeldEvent]) -> Result<(), StoreError> {
     const TWIN: &str = "event_id, task_id, run_id, actor, event_type, summary, attributes";
     match tx.engine() {
         Engine::Sqlite => {
-            tx.insert_many(&format!("telemetry_events_fts ({TWIN})"), events.iter().map(twin))?
+            tx.insert_many(&format!("telemetry_events_fts ({TWIN})"), &[], events.iter().map(twin))?
         }
         Engine::Postgres => tx.insert_many(
             &format!("telemetry_events_fts ({TWIN}, search_text)"),
+            &[],
             events.iter().map(|event| {
                 let [id, task, run, actor, event_type, summary, attributes] = twin(event);
                 let document = Param::from(search::document(&event.summary, &event.attributes));

@@ -3,6 +3,7 @@
 //! Machines differ and are busy, so every figure is a ratio to a yardstick that is measured in the
 //! same run, in turn with ours; the yardsticks are the program `floor`.
 
+mod against;
 mod commands;
 mod cycle;
 mod large;
@@ -23,8 +24,8 @@ use std::time::Instant;
 use crate::failure::{Context as _, Failure};
 use report::{Bar, Report, Row, Unit};
 
-const USAGE: &str =
-    "usage: cargo xtask bench [--quick] [--only WORD] [--json FILE] [--build] [--conveyor FILE]";
+const USAGE: &str = "usage: cargo xtask bench [--quick] [--only WORD] [--json FILE] [--build] [--conveyor FILE] \
+     [--against PROGRAM|REVISION]";
 
 /// A part of the table.
 struct Part {
@@ -52,6 +53,7 @@ const PARTS: &[Part] = &[
 ];
 
 /// What the parts work with.
+#[derive(Clone)]
 struct Lab {
     conveyor: PathBuf,
     floor: PathBuf,
@@ -63,6 +65,8 @@ struct Lab {
     scratch: PathBuf,
     /// Fewer repetitions, nothing that takes minutes.
     quick: bool,
+    /// Each part is run many times: once with each build, again and again.
+    by_turns: bool,
 }
 
 impl Lab {
@@ -80,9 +84,14 @@ impl Lab {
         command
     }
 
-    /// Repetitions: the number, or a fifth of it in a quick run.
+    /// Repetitions: the number, or a fifth of it in a quick run and where the whole is repeated.
     fn rounds(&self, number: usize) -> usize {
-        if self.quick { (number / 5).max(3) } else { number }
+        if self.quick || self.by_turns { (number / 5).max(3) } else { number }
+    }
+
+    /// Repetitions of what takes long by itself.
+    fn long_rounds(&self) -> usize {
+        if self.by_turns { 1 } else { 3 }
     }
 }
 
@@ -92,11 +101,13 @@ struct Options {
     only: Option<String>,
     json: Option<PathBuf>,
     conveyor: Option<PathBuf>,
+    against: Option<String>,
 }
 
 impl Options {
     fn read(arguments: &[String]) -> Result<Self, Failure> {
-        let mut options = Self { quick: false, build: false, only: None, json: None, conveyor: None };
+        let mut options =
+            Self { quick: false, build: false, only: None, json: None, conveyor: None, against: None };
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             let mut value = || {
@@ -110,6 +121,7 @@ impl Options {
                 "--only" => options.only = Some(value()?),
                 "--json" => options.json = Some(value()?.into()),
                 "--conveyor" => options.conveyor = Some(value()?.into()),
+                "--against" => options.against = Some(value()?),
                 _ => return Err(Failure::new(format!("unknown argument {argument:?}\n{USAGE}"))),
             }
         }
@@ -140,6 +152,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
     cargo(&["build", "--release", "--package", "xtask", "--bin", "floor", "--bin", "inside"])?;
     let kept = target.join("bench");
     std::fs::create_dir_all(&kept).context(kept.display())?;
+    let old = options.against.as_ref().map(|named| against::find(named, &kept)).transpose()?;
     let scratch =
         tempfile::Builder::new().prefix("run-").tempdir_in(&kept).context("creating a directory")?;
     let lab = Lab {
@@ -149,11 +162,15 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
         kept,
         scratch: scratch.path().to_owned(),
         quick: options.quick,
+        by_turns: old.is_some(),
     };
     let mut report = Report::default();
     for part in PARTS.iter().filter(|part| options.wants(part)) {
         eprintln!("{}", part.name);
-        (part.run)(&lab, &mut report).context(part.name)?;
+        match &old {
+            Some(old) => against::compare(&lab, old, part, &mut report).context(part.name)?,
+            None => (part.run)(&lab, &mut report).context(part.name)?,
+        }
     }
     if options.build {
         build(&lab, &mut report)?;

@@ -17,29 +17,18 @@ const ITEMS: usize = 20;
 const TRANSACTIONS: usize = 100;
 const PER_CLIENT: usize = ITEMS * TRANSACTIONS;
 
-const SCHEMA: &str = "bench";
+pub(super) const SCHEMA: &str = "bench";
 const WHAT: &str = "dispatch on PostgreSQL";
 
 /// One dispatcher and four.
 pub(super) fn run(lab: &Lab, report: &mut Report) -> Result<(), Failure> {
-    if !enabled() {
-        report.skip(WHAT, "PostgreSQL is switched off");
-        return Ok(());
-    }
     let Some(pgbench) = find_pgbench() else {
         report.skip(WHAT, "there is no pgbench");
         return Ok(());
     };
-    let server = match Server::own() {
-        Ok(server) => server,
-        Err(reason) => {
-            report.skip(WHAT, &reason);
-            return Ok(());
-        }
-    };
-    let host = server.socket_dir().display().to_string().replace('/', "%2F");
-    let url = format!("postgres://conveyor@{host}/postgres?options=-csearch_path%3D{SCHEMA}");
-    let bench = Bench { lab, pgbench, server, url: url.into() };
+    let Some(server) = server(report, WHAT) else { return Ok(()) };
+    let url = url(&server);
+    let bench = Bench { lab, pgbench, server, url };
     bench.create()?;
     for dispatchers in [1, 4] {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -57,6 +46,21 @@ pub(super) fn run(lab: &Lab, report: &mut Report) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// A server of its own; `None`, and `what` skipped, where there is none.
+pub(super) fn server(report: &mut Report, what: &str) -> Option<Server> {
+    if !enabled() {
+        report.skip(what, "PostgreSQL is switched off");
+        return None;
+    }
+    Server::own().inspect_err(|reason| report.skip(what, reason)).ok()
+}
+
+/// The ledger on it.
+pub(super) fn url(server: &Server) -> PathBuf {
+    let host = server.socket_dir().display().to_string().replace('/', "%2F");
+    format!("postgres://conveyor@{host}/postgres?options=-csearch_path%3D{SCHEMA}").into()
 }
 
 /// On PATH, or where `pg_config` says.

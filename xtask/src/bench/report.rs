@@ -22,7 +22,7 @@ pub(super) enum Unit {
 }
 
 impl Unit {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Seconds => "seconds",
             Self::Rate => "per second",
@@ -62,6 +62,7 @@ pub(super) enum Bar {
 }
 
 /// One line of the table.
+#[derive(Clone)]
 pub(super) struct Row {
     measure: String,
     unit: Unit,
@@ -95,12 +96,29 @@ impl Row {
         self
     }
 
+    pub(super) fn measure(&self) -> &str {
+        &self.measure
+    }
+
+    pub(super) fn unit(&self) -> Unit {
+        self.unit
+    }
+
+    pub(super) fn ours(&self) -> f64 {
+        self.ours
+    }
+
+    /// Whether more of it is better.
+    pub(super) fn is_better_when_higher(&self) -> bool {
+        matches!(self.unit, Unit::Throughput) || matches!(self.bar, Bar::AtLeast(_))
+    }
+
     fn quotient(&self) -> Option<f64> {
         self.yardstick.as_ref().map(|(_, value)| self.ours / value)
     }
 
     /// `None` when there is no bar.
-    fn is_ok(&self) -> Option<bool> {
+    pub(super) fn is_ok(&self) -> Option<bool> {
         match self.bar {
             Bar::AtMost(most) => self.quotient().map(|quotient| quotient <= most),
             Bar::AtLeast(least) => self.quotient().map(|quotient| quotient >= least),
@@ -111,8 +129,8 @@ impl Row {
 
     fn bar_text(&self) -> String {
         match self.bar {
-            Bar::AtMost(most) => format!("≤ {most} ×"),
-            Bar::AtLeast(least) => format!("≥ {least} ×"),
+            Bar::AtMost(most) => format!("≤ {} ×", hundredths(most)),
+            Bar::AtLeast(least) => format!("≥ {} ×", hundredths(least)),
             Bar::Within(most) => format!("≤ {}", self.unit.show(most)),
             Bar::None => String::new(),
         }
@@ -154,24 +172,44 @@ impl Row {
     }
 }
 
+fn hundredths(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
 /// All lines, and what could not be measured.
 #[derive(Default)]
 pub(super) struct Report {
     rows: Vec<Row>,
-    skipped: Vec<String>,
+    /// What, and why.
+    skipped: Vec<(String, String)>,
+    is_quiet: bool,
 }
 
 impl Report {
+    /// One that is looked at only when it is complete.
+    pub(super) fn quiet() -> Self {
+        Self { is_quiet: true, ..Self::default() }
+    }
+
+    /// All lines, and what was skipped, and why.
+    pub(super) fn into_parts(self) -> (Vec<Row>, Vec<(String, String)>) {
+        (self.rows, self.skipped)
+    }
+
     pub(super) fn add(&mut self, row: Row) {
         let [measure, ours, _, _, ratio, bar, verdict] = row.cells();
-        eprintln!("  {measure}: {ours} {ratio} {bar} {verdict}");
+        if !self.is_quiet {
+            eprintln!("  {measure}: {ours} {ratio} {bar} {verdict}");
+        }
         self.rows.push(row);
     }
 
     /// Something that is part of the table but was not measured, and why.
     pub(super) fn skip(&mut self, what: &str, why: &str) {
-        eprintln!("  {what}: skipped, {why}");
-        self.skipped.push(format!("{what}: {why}"));
+        if !self.is_quiet {
+            eprintln!("  {what}: skipped, {why}");
+        }
+        self.skipped.push((what.to_owned(), why.to_owned()));
     }
 
     /// How many bars are missed.
@@ -199,14 +237,15 @@ impl Report {
         for row in self.rows.iter().filter(|row| row.note.is_some()) {
             println!("  {}: {}", row.measure, row.note.as_deref().unwrap_or_default());
         }
-        for skipped in &self.skipped {
-            println!("  not measured: {skipped}");
+        for (what, why) in &self.skipped {
+            println!("  not measured: {what}: {why}");
         }
     }
 
     pub(super) fn write_json(&self, file: &Path, quick: bool) -> Result<(), Failure> {
         let rows: Vec<Value> = self.rows.iter().map(Row::to_json).collect();
-        let whole = json!({ "quick": quick, "rows": rows, "short": self.short(), "skipped": self.skipped });
+        let skipped: Vec<String> = self.skipped.iter().map(|(what, why)| format!("{what}: {why}")).collect();
+        let whole = json!({ "quick": quick, "rows": rows, "short": self.short(), "skipped": skipped });
         let text = serde_json::to_string_pretty(&whole).context("writing JSON")?;
         std::fs::write(file, text + "\n").context(file.display())
     }

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::Lab;
 use super::ledger::{self, SMALL, Scale};
-use super::measure::{Subject, interleaved, median, timed, with_peak_memory};
+use super::measure::{Subject, interleaved, median, output, timed, with_peak_memory};
 use super::report::{Bar, Report, Row, Unit};
+use super::{Lab, postgres};
 use crate::failure::{Context as _, Failure};
 
 pub(super) const MB: u64 = 1_000_000;
@@ -28,7 +28,7 @@ pub(super) fn run(lab: &Lab, report: &mut Report) -> Result<(), Failure> {
     let (mut ours, mut floors, mut peak) = (Vec::new(), Vec::new(), None);
     let path = rollout.display().to_string();
     let full = lab.scratch.join("ours.db");
-    for _ in 0..3 {
+    for _ in 0..lab.long_rounds() {
         let ledger = ledger::copy(lab, &empty, "floor.db")?;
         floors.push(timed(&mut lab.floor("load", &ledger, &[&path, SESSION_ID]))?);
         // What one leaves to the disk must not be the other's burden.
@@ -49,7 +49,9 @@ pub(super) fn run(lab: &Lab, report: &mut Report) -> Result<(), Failure> {
         }
         None => report.skip("memory of an ingest", "this system does not tell it"),
     }
-    again(lab, report, &full, &measure)
+    again(lab, report, &full, &measure)?;
+    long_lines(lab, report, &empty)?;
+    on_a_server(lab, report, &rollout)
 }
 
 /// Ingesting again when nothing is new.
@@ -72,6 +74,53 @@ fn again(lab: &Lab, report: &mut Report, full: &Path, measure: &str) -> Result<(
         .noting(note),
     );
     ledger::remove(full);
+    Ok(())
+}
+
+/// Lines that are as long as lines may be.
+fn long_lines(lab: &Lab, report: &mut Report, empty: &Path) -> Result<(), Failure> {
+    const MOST_MEMORY: f64 = 48.0 * 1024.0 * 1024.0;
+    const LONGEST: usize = 8 * 1024 * 1024;
+    const LINES: usize = 8;
+    let head =
+        r#"{"timestamp":"2026-06-01T12:00:00.000Z","type":"response_item","payload":{"type":"x","output":""#;
+    let tail = "\"}}\n";
+    let text = "a\\n".repeat((LONGEST - head.len() - tail.len()) / 3);
+    let file = lab.scratch.join("long.jsonl");
+    std::fs::write(&file, format!("{head}{text}{tail}").repeat(LINES)).context(file.display())?;
+    let ledger = ledger::copy(lab, empty, "long.db")?;
+    register(&ledger, &file)?;
+    let measure = "ingest of lines of almost 8 MiB: memory";
+    match with_peak_memory(&mut lab.conveyor(&ledger, &["ingest", SESSION]))? {
+        (_, Some(peak)) => report.add(Row::alone(measure, Unit::Bytes, peak, Bar::Within(MOST_MEMORY))),
+        (_, None) => report.skip(measure, "this system does not tell it"),
+    }
+    ledger::remove(&ledger);
+    Ok(())
+}
+
+/// The same rollout into a ledger on a server.
+fn on_a_server(lab: &Lab, report: &mut Report, rollout: &Path) -> Result<(), Failure> {
+    let size = std::fs::metadata(rollout).context(rollout.display())?.len();
+    let measure = format!("ingest of {} MB on PostgreSQL", size / MB);
+    let Some(server) = postgres::server(report, &measure) else { return Ok(()) };
+    let url = postgres::url(&server);
+    output(&mut lab.conveyor(&url, &["dispatch", "--once"]))?;
+    let mut times = Vec::new();
+    for _ in 0..lab.long_rounds() {
+        let statements = format!(
+            "set search_path = {};
+             truncate sessions, codex_events, telemetry_events, telemetry_events_fts cascade;
+             insert into sessions (id, name, role, identity_token, codex_session_path, cwd, registered_at, state)
+             values ('{SESSION_ID}', '{SESSION}', 'worker', 'token', '{}', '/srv', '2026-01-01', 'active');
+             checkpoint",
+            postgres::SCHEMA,
+            rollout.display(),
+        );
+        server.client().batch_execute(&statements).context("preparing PostgreSQL")?;
+        times.push(timed(&mut lab.conveyor(&url, &["ingest", SESSION]))?);
+    }
+    report.add(Row::alone(measure, Unit::Throughput, size as f64 / median(times), Bar::None));
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::reader::{KEEP, LONG_ROOM};
 use conveyor_model::json;
 use serde_json::Value;
 
@@ -32,8 +33,10 @@ impl Canonical {
             out.extend_from_slice(b"{}");
             return Some(Self { text: String::from_utf8(out).ok()?, kind: None });
         }
-        out.reserve(source.len());
-        let mut writer = Writer { source, at: 0, out, members: Vec::new(), aside: Vec::new(), kind: None };
+        out.reserve(if source.len() > KEEP { LONG_ROOM } else { source.len() });
+        // More than most records have; growing step by step costs more than a few bytes too many.
+        let members = Vec::with_capacity(64);
+        let mut writer = Writer { source, at: 0, out, members, aside: Vec::new(), kind: None };
         writer.value(0)?;
         Some(Self { text: String::from_utf8(writer.out).ok()?, kind: writer.kind })
     }
@@ -108,7 +111,7 @@ impl<'a> Writer<'a> {
             name.write(&mut self.out);
             self.pass(b':');
             self.out.push(b':');
-            let key = unescape(name.raw);
+            let key = if name.escaped { unescape(name.raw) } else { name.raw.into() };
             if depth == 0 && key == "type" {
                 self.kind = self.peek_string();
             }
@@ -204,15 +207,16 @@ impl<'a> Writer<'a> {
     fn string(&mut self) -> Option<Quoted<'a>> {
         let bytes = self.source.as_bytes();
         let begin = self.at + 1;
-        let (mut end, mut canonical) = (begin, true);
+        let (mut end, mut escaped, mut canonical) = (begin, false, true);
         loop {
-            end += special(bytes.get(end..)?)?;
+            end += memchr::memchr2(b'"', b'\\', bytes.get(end..)?)?;
             if bytes[end] == b'"' {
                 self.at = end + 1;
-                return Some(Quoted { raw: self.source.get(begin..end)?, canonical });
+                return Some(Quoted { raw: self.source.get(begin..end)?, escaped, canonical });
             }
             // Whatever follows a backslash does not end the string. All escapes but these two are
             // the ones that are written.
+            escaped = true;
             canonical &= !matches!(bytes.get(end + 1)?, b'u' | b'/');
             end += 2;
         }
@@ -234,6 +238,8 @@ impl<'a> Writer<'a> {
 struct Quoted<'a> {
     /// What is between its quotes.
     raw: &'a str,
+    /// Whether there are escapes in it.
+    escaped: bool,
     /// Whether that is how the ledger writes it.
     canonical: bool,
 }
@@ -253,16 +259,6 @@ impl Quoted<'_> {
         }
         out.push(b'"');
     }
-}
-
-/// Where the first quote or backslash is. Blocks without one are passed as a whole, which the
-/// compiler does with vector instructions.
-fn special(bytes: &[u8]) -> Option<usize> {
-    const BLOCK: usize = 32;
-    let is_special = |byte: &u8| (*byte == b'"') | (*byte == b'\\');
-    let has_none = |block: &&[u8]| !block.iter().fold(false, |found, byte| found | is_special(byte));
-    let passed = BLOCK * bytes.chunks_exact(BLOCK).take_while(has_none).count();
-    Some(passed + bytes[passed..].iter().position(is_special)?)
 }
 
 fn write_character(out: &mut Vec<u8>, character: char) {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
+use super::reader::{KEEP, LONG_ROOM};
 use super::{MAX_LINE, Reader, RolloutError, RolloutIdentity, SessionMeta};
 
 /// What one look at a file tells, without opening it. Two equal probes mean that nothing was
@@ -164,6 +165,9 @@ fn read_first_line(file: &File) -> io::Result<FirstLine> {
     let mut line = Vec::new();
     loop {
         let known = line.len();
+        if known > KEEP {
+            line.reserve(LONG_ROOM.saturating_sub(known));
+        }
         line.resize(known + CHUNK, 0);
         let read = match file.read_at(&mut line[known..], known as u64) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,

@@ -13,7 +13,7 @@ pub use error::RolloutError;
 pub use file::{Directory, Probe, RolloutFile, open, probe};
 pub use identity::{Relation, RolloutIdentity};
 pub use meta::{SessionMeta, session_meta};
-pub use reader::{Content, Line, Reader};
+pub use reader::{Ahead, Content, Line, Reader};
 pub use record::{Event, Skip};
 pub use state::{TURN_SUBTYPES, TurnEvent, turn_event};
 

@@ -1,4 +1,4 @@
-use std::io::{BufRead, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::record::Record;
@@ -8,7 +8,12 @@ use super::{Event, MAX_LINE, RolloutError, Skip};
 const CHUNK: usize = 256 * 1024;
 
 /// Buffers that a long line made larger than this are given back once it is dealt with.
-const KEEP: usize = 1024 * 1024;
+pub(super) const KEEP: usize = 1024 * 1024;
+
+/// How much room is made for what a long line needs, far more than it can need: memory that is never
+/// written to costs nothing, and pieces of more than 32 MiB are what glibc's allocator always
+/// gives back to the system. It keeps those of the size of a line once one of them was freed.
+pub(super) const LONG_ROOM: usize = 33 * 1024 * 1024;
 
 /// Reads the complete lines of a rollout in bounded memory: at most one line of [`MAX_LINE`], its
 /// event and a chunk. A last line without newline is left for later; after more was appended the
@@ -22,11 +27,24 @@ pub struct Reader<R> {
     start: usize,
     /// Up to here the buffer has no newline.
     scanned: usize,
+    /// The length of the line that comes next, with its newline, where [`Reader::ahead`] found it.
+    found: Option<usize>,
     /// Bytes of the current line that were thrown away because it is too long.
     dropped: u64,
     /// Offset in the file of the first byte not given out.
     position: u64,
     record: Record,
+}
+
+/// What a look ahead shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ahead {
+    /// A complete line of so many bytes, its newline included.
+    Line(usize),
+    /// A line so long that it takes memory to read it; whether it is complete is not known yet.
+    Long,
+    /// No further complete line yet.
+    Nothing,
 }
 
 /// A complete line.
@@ -64,6 +82,7 @@ impl<R: Read + Seek> Reader<R> {
             buffer: Vec::new(),
             start: 0,
             scanned: 0,
+            found: None,
             dropped: 0,
             position: offset,
             record: Record::default(),
@@ -82,13 +101,43 @@ impl<R: Read + Seek> Reader<R> {
         self.position
     }
 
+    /// What [`Reader::next_line`] would give, as far as that shows in little memory.
+    ///
+    /// # Errors
+    /// [`RolloutError::Unreadable`].
+    pub fn ahead(&mut self) -> Result<Ahead, RolloutError> {
+        loop {
+            self.found = self.find_newline();
+            if let Some(length) = self.found {
+                return Ok(if length > KEEP { Ahead::Long } else { Ahead::Line(length) });
+            }
+            if self.dropped > 0 || self.buffer.len() - self.start > KEEP {
+                return Ok(Ahead::Long);
+            }
+            if self.fill()? == 0 {
+                return Ok(Ahead::Nothing);
+            }
+        }
+    }
+
+    /// Takes the payload of the line given out last out of the reader: of a long one, nobody needs to
+    /// hold a copy as well.
+    pub fn take_payload(&mut self) -> String {
+        self.record.take_payload()
+    }
+
+    /// Gives back the memory that a long line took. Its event is gone then.
+    pub fn release(&mut self) {
+        self.record.release(KEEP);
+    }
+
     /// The next complete line, or `None` when there is no further one yet. The caller may stop
     /// after any line.
     ///
     /// # Errors
     /// [`RolloutError::Unreadable`].
     pub fn next_line(&mut self) -> Result<Option<Line<'_>>, RolloutError> {
-        self.record.release(KEEP);
+        self.release();
         loop {
             if let Some(length) = self.find_newline() {
                 return Ok(Some(self.take_line(length)));
@@ -107,10 +156,19 @@ impl<R: Read + Seek> Reader<R> {
     /// The length of the buffered line with its newline. What was looked through is not looked
     /// through again.
     fn find_newline(&mut self) -> Option<usize> {
-        // Reading from a slice cannot fail, and the standard library searches it by words.
-        let passed = (&self.buffer[self.scanned..]).skip_until(b'\n').unwrap_or(0);
-        self.scanned += passed;
-        (passed > 0 && self.buffer[self.scanned - 1] == b'\n').then(|| self.scanned - self.start)
+        if let Some(length) = self.found.take() {
+            return Some(length);
+        }
+        match memchr::memchr(b'\n', &self.buffer[self.scanned..]) {
+            Some(at) => {
+                self.scanned += at + 1;
+                Some(self.scanned - self.start)
+            }
+            None => {
+                self.scanned = self.buffer.len();
+                None
+            }
+        }
     }
 
     fn take_line(&mut self, length: usize) -> Line<'_> {
@@ -148,7 +206,7 @@ impl<R: Read + Seek> Reader<R> {
         self.start = 0;
         // A line that is long already may become as long as lines can: room for that at once
         // saves copies on the way. Memory that is never written to costs nothing.
-        let limit = if self.buffer.len() > KEEP { MAX_LINE + self.chunk } else { 0 };
+        let limit = if self.buffer.len() > KEEP { LONG_ROOM } else { 0 };
         self.buffer.reserve(self.chunk.max(limit.saturating_sub(self.buffer.len())));
         let mut chunk = self.source.by_ref().take(self.chunk as u64);
         chunk.read_to_end(&mut self.buffer).map_err(|error| RolloutError::io(&self.path, error))

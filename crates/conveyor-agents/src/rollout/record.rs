@@ -90,6 +90,10 @@ impl Record {
         }
     }
 
+    pub(super) fn take_payload(&mut self) -> String {
+        std::mem::take(&mut self.payload_json)
+    }
+
     /// Gives back what a very long payload took.
     pub(super) fn release(&mut self, above: usize) {
         if self.payload_json.capacity() > above {

@@ -2,17 +2,18 @@
 //! ledger, and storing it in one transaction.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 
 use conveyor_agents::rollout::{
-    self, Content, Reader, Relation, RolloutError, RolloutFile, RolloutIdentity, TurnEvent,
+    self, Ahead, Content, Reader, Relation, RolloutError, RolloutFile, RolloutIdentity, TurnEvent,
 };
 use conveyor_model::Actor;
 use conveyor_store::codex_events::{self, NewEvent, Reader as EventReader};
 use conveyor_store::completions::COMPLETION;
 use conveyor_store::rollout_marks::{self, Identity, Mark};
 use conveyor_store::telemetry::{self, Emit};
-use conveyor_store::{Tx, bindings, deliveries, parked, sessions};
+use conveyor_store::{Durability, Tx, WriteBack, bindings, deliveries, parked, sessions};
 use serde_json::json;
 
 use super::IngestError;
@@ -22,22 +23,79 @@ use crate::{Cx, Result, fault};
 /// enough to be held in memory.
 pub(super) const BATCH_BYTES: u64 = 4 * 1024 * 1024;
 
+/// A payload that is longer is not copied.
+const LONG_PAYLOAD: usize = 1024 * 1024;
+
 /// A batch also ends after so many events, because tiny lines take more memory than file.
 const BATCH_EVENTS: usize = 16 * 1024;
 
-/// What was read and is to be stored at once.
+/// What was read and is to be stored at once. Its memory can be used again.
+#[derive(Default)]
 pub(super) struct Batch {
     /// Where it begins in the file.
     start: u64,
     /// Where the next one begins.
     pub(super) end: u64,
+    /// The texts of its events, one after the other, in one piece of memory.
+    text: String,
+    /// A payload too long to be copied there.
+    long: Option<String>,
     /// Its events, in order.
-    events: Vec<NewEvent>,
+    entries: Vec<Entry>,
     /// Its lines that hold no event.
     pub(super) skipped: u64,
+    /// Whether the file had no further complete line behind it.
+    pub(super) is_last: bool,
+}
+
+/// An event of a batch: its place, and which parts of the text are its own.
+struct Entry {
+    byte_offset: i64,
+    timestamp: Option<Range<usize>>,
+    event_type: Range<usize>,
+    subtype: Option<Range<usize>>,
+    /// `None`: it is the long one.
+    payload: Option<Range<usize>>,
 }
 
 impl Batch {
+    /// One that begins here and holds nothing.
+    pub(super) fn empty_at(place: u64) -> Self {
+        Self { start: place, end: place, ..Self::default() }
+    }
+
+    /// Empties it; it begins here in the file.
+    fn begin(&mut self, start: u64) {
+        self.text.clear();
+        self.long = None;
+        self.entries.clear();
+        (self.start, self.end, self.skipped, self.is_last) = (start, start, 0, false);
+    }
+
+    /// Holds nothing any more, and no memory.
+    pub(super) fn give_up_memory(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Adds an event; a long payload comes as [`Batch::long`].
+    fn push(&mut self, event: &rollout::Event<'_>, offset: u64, is_long: bool) {
+        // What is stored in bulk is not checked again by the ledger.
+        debug_assert!(serde_json::from_str::<serde_json::Value>(event.payload_json).is_ok());
+        let text = &mut self.text;
+        let mut keep = |part: &str| {
+            let begin = text.len();
+            text.push_str(part);
+            begin..text.len()
+        };
+        self.entries.push(Entry {
+            byte_offset: signed(offset),
+            timestamp: event.timestamp.map(&mut keep),
+            event_type: keep(event.event_type),
+            subtype: event.subtype.map(&mut keep),
+            payload: (!is_long).then(|| keep(event.payload_json)),
+        });
+    }
+
     /// Whether there was no complete line.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
@@ -45,16 +103,33 @@ impl Batch {
 
     /// Whether the completion of a turn is in it.
     pub(super) fn has_completion(&self) -> bool {
-        self.events.iter().any(|event| event.subtype.as_deref() == Some(COMPLETION))
+        self.events().any(|event| event.subtype == Some(COMPLETION))
+    }
+
+    /// Whether a line of so many bytes is for the next batch.
+    fn is_full_for(&self, line: usize) -> bool {
+        !self.is_empty()
+            && (self.end - self.start + line as u64 > BATCH_BYTES || self.entries.len() >= BATCH_EVENTS)
+    }
+
+    fn events(&self) -> impl Iterator<Item = NewEvent<'_>> {
+        let part = |range: &Range<usize>| self.text.get(range.clone()).unwrap_or_default();
+        let long = self.long.as_deref().unwrap_or_default();
+        self.entries.iter().map(move |entry| NewEvent {
+            byte_offset: entry.byte_offset,
+            timestamp: entry.timestamp.as_ref().map(part),
+            event_type: part(&entry.event_type),
+            subtype: entry.subtype.as_ref().map(part),
+            payload: entry.payload.as_ref().map_or(long, part),
+        })
     }
 
     /// Whether the end of a turn is in it.
     fn ends_a_turn(&self) -> bool {
-        let ends = |event: &NewEvent| {
-            let step = rollout::turn_event(&event.event_type, event.subtype.as_deref());
+        self.events().any(|event| {
+            let step = rollout::turn_event(event.event_type, event.subtype);
             matches!(step, Some(TurnEvent::Completed | TurnEvent::Aborted))
-        };
-        self.events.iter().any(ends)
+        })
     }
 }
 
@@ -104,19 +179,43 @@ impl Source {
         self.file.reader(offset).map_err(|reason| self.unusable(reason))
     }
 
-    /// Reads the next batch; an empty one when there is no further complete line yet.
-    pub(super) fn next_batch(&self, reader: &mut Reader<&File>) -> Result<Batch, IngestError> {
-        let start = reader.position();
-        let mut batch = Batch { start, end: start, events: Vec::new(), skipped: 0 };
-        while batch.end - start < BATCH_BYTES && batch.events.len() < BATCH_EVENTS {
-            let Some(line) = reader.next_line().map_err(|reason| self.unusable(reason))? else { break };
+    /// What the next batch begins with.
+    pub(super) fn ahead(&self, reader: &mut Reader<&File>) -> Result<Ahead, IngestError> {
+        reader.ahead().map_err(|reason| self.unusable(reason))
+    }
+
+    /// Reads the next batch, an empty one when there is no further complete line yet. A line that
+    /// takes memory is a batch of its own.
+    pub(super) fn read(&self, reader: &mut Reader<&File>, batch: &mut Batch) -> Result<(), IngestError> {
+        batch.begin(reader.position());
+        loop {
+            match self.ahead(reader)? {
+                Ahead::Nothing => batch.is_last = true,
+                Ahead::Long if batch.is_empty() => {}
+                Ahead::Line(length) if !batch.is_full_for(length) => {}
+                Ahead::Long | Ahead::Line(_) => return Ok(()),
+            }
+            let next = if batch.is_last {
+                None
+            } else {
+                reader.next_line().map_err(|reason| self.unusable(reason))?
+            };
+            let Some(line) = next else {
+                batch.is_last = true;
+                return Ok(());
+            };
             batch.end = line.end;
             match line.content {
-                Content::Event(event) => batch.events.push(new_event(event, line.offset)),
+                Content::Event(event) => {
+                    let is_long = event.payload_json.len() > LONG_PAYLOAD && batch.long.is_none();
+                    batch.push(&event, line.offset, is_long);
+                    if is_long {
+                        batch.long = Some(reader.take_payload());
+                    }
+                }
                 Content::Skipped(_) => batch.skipped += 1,
             }
         }
-        Ok(batch)
     }
 
     fn unusable(&self, reason: RolloutError) -> IngestError {
@@ -125,15 +224,28 @@ impl Source {
 
     /// Stores a batch and moves the mark, in one transaction. Gives the number of new events;
     /// `None`, and nothing stored, when the mark is no longer where it was seen.
+    ///
+    /// With a `log` it is one of many, of which the last one alone must outlive the machine: it
+    /// takes the others along.
     pub(super) fn store(
         &self,
         cx: &mut Cx,
         mark: &mut Mark,
         batch: &Batch,
         reader: EventReader,
+        log: Option<&mut WriteBack>,
     ) -> Result<Option<u64>> {
         fault::point("ingest.batch_parsed");
-        let stored = cx.db.write(|tx| self.store_within(tx, mark, batch, reader))?;
+        let stored = match log {
+            None => cx.db.write(|tx| self.store_within(tx, mark, batch, reader))?,
+            Some(log) => {
+                let durability = if batch.is_last { Durability::Full } else { Durability::Later };
+                // Checks and foreign keys hold: a payload is JSON that we wrote ourselves, and the
+                // session is the one whose mark is moved.
+                let work = |tx: &mut Tx<'_>| self.store_within(tx, mark, batch, reader);
+                cx.db.write_bulk(log, durability, batch.end - batch.start, work)?
+            }
+        };
         fault::point("ingest.batch_committed");
         if stored.is_some() {
             mark.offset = offset_after(mark, batch);
@@ -153,7 +265,8 @@ impl Source {
         if !rollout_marks::advance(tx, mark, offset_after(mark, batch), &self.identity)? {
             return Ok(None);
         }
-        let new_events = codex_events::insert_new(tx, &mark.session_id, &batch.events, reader)?;
+        let events: Vec<NewEvent<'_>> = batch.events().collect();
+        let new_events = codex_events::insert_new(tx, &mark.session_id, &events, reader)?;
         if reader == EventReader::Command {
             // Somebody works with the session; that a dispatcher looks at it says nothing of it.
             let now = tx.now()?.to_ms_text();
@@ -176,16 +289,6 @@ impl Source {
 /// read".
 fn offset_after(mark: &Mark, batch: &Batch) -> Option<i64> {
     if batch.is_empty() { mark.offset } else { Some(signed(batch.end)) }
-}
-
-fn new_event(event: rollout::Event<'_>, offset: u64) -> NewEvent {
-    NewEvent {
-        byte_offset: signed(offset),
-        timestamp: event.timestamp.map(str::to_owned),
-        event_type: event.event_type.to_owned(),
-        subtype: event.subtype.map(str::to_owned),
-        payload: event.payload_json.to_owned(),
-    }
 }
 
 /// A place in a file as the ledger keeps it; no file is as long as the largest.

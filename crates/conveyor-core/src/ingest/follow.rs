@@ -12,7 +12,7 @@ use conveyor_store::telemetry::{self, Emit};
 use conveyor_store::{FileHints, NoHints, Tx, bindings};
 use serde_json::json;
 
-use super::batch::{self, BATCH_BYTES};
+use super::batch::{self, BATCH_BYTES, Batch};
 use super::places::Places;
 use crate::{Cx, Error, Result, fault};
 
@@ -333,7 +333,8 @@ impl Followed {
     fn step(&mut self, cx: &mut Cx, pass: &mut Pass) -> Result<bool> {
         let source = batch::open(&cx.cwd, &self.mark)?;
         let offset = batch::offset_of(&self.mark);
-        let batch = source.next_batch(&mut source.reader(offset)?)?;
+        let mut batch = Batch::default();
+        source.read(&mut source.reader(offset)?, &mut batch)?;
         // Another process may be ahead of us; where it is, the next pass finds out.
         self.is_behind = !batch.is_empty() && batch.end < source.file.size();
         if batch.is_empty() {
@@ -342,7 +343,7 @@ impl Followed {
         if source.file.size() - offset > BATCH_BYTES {
             cx.db.use_bulk_cache()?;
         }
-        match source.store(cx, &mut self.mark, &batch, Reader::Dispatcher)? {
+        match source.store(cx, &mut self.mark, &batch, Reader::Dispatcher, None)? {
             Some(new_events) => {
                 pass.new_events += new_events;
                 pass.skipped_lines += batch.skipped;

@@ -4,15 +4,16 @@
 //! it looks at the rollouts of all bound sessions, costs next to nothing while they do not grow,
 //! and gives no life signs.
 
+mod ahead;
 mod batch;
 mod error;
 mod follow;
 mod places;
 
 use batch::{Batch, Source};
-use conveyor_store::Tx;
 use conveyor_store::codex_events::Reader;
 use conveyor_store::rollout_marks::{self, Mark};
+use conveyor_store::{Tx, WriteBack, sessions};
 use serde::Serialize;
 
 use crate::{Cx, Error, Result, fault};
@@ -69,6 +70,14 @@ pub(crate) fn ingest_what_is_new(
             }
         }
     };
+    if totals.is_owed {
+        // The last batch was not the one that was to be the last: the lease is renewed once more,
+        // which makes durable what came before.
+        cx.db.write(|tx| {
+            let now = tx.now()?.to_ms_text();
+            sessions::set_heartbeat(tx, &mark.session_id, &now)
+        })?;
+    }
     let ingested = Ingested {
         new_events: totals.new_events,
         new_offset: batch::offset_of(&mark),
@@ -99,6 +108,8 @@ struct Totals {
     batches: u64,
     new_events: u64,
     skipped_lines: u64,
+    /// Whether a failing machine could still take back what was stored.
+    is_owed: bool,
 }
 
 /// How reading ended.
@@ -111,26 +122,52 @@ enum Ended {
     Outrun,
 }
 
+/// From so many bytes on it pays to read beside writing.
+const MUCH: u64 = 8 * 1024 * 1024;
+
 /// Reads from the mark to the end of the file.
 fn read_on(cx: &mut Cx, mark: &mut Mark, totals: &mut Totals, progress: Progress<'_>) -> Result<Ended> {
     let source = batch::open(&cx.cwd, mark)?;
-    let mut reader = source.reader(batch::offset_of(mark))?;
-    cx.db.use_bulk_cache()?;
-    loop {
-        let batch = source.next_batch(&mut reader)?;
-        if batch.is_empty() {
-            return Ok(if totals.batches > 0 {
-                Ended::Stored
-            } else {
-                Ended::Still(Box::new(source), batch)
-            });
-        }
-        let Some(new_events) = source.store(cx, mark, &batch, Reader::Command)? else {
-            return Ok(Ended::Outrun);
+    let offset = batch::offset_of(mark);
+    cx.db.use_resting_cache()?;
+    let mut log = (source.file.size() - offset >= MUCH).then(|| WriteBack::beside(&cx.db));
+    let beside = log.is_some();
+    let (mut is_outrun, mut at) = (false, offset);
+    let mut store = |batch: &Batch| -> Result<bool> {
+        let Some(new_events) = source.store(cx, mark, batch, Reader::Command, log.as_mut())? else {
+            is_outrun = true;
+            return Ok(false);
         };
+        at = batch.end;
         totals.batches += 1;
         totals.new_events += new_events;
         totals.skipped_lines += batch.skipped;
+        totals.is_owed = log.is_some() && !batch.is_last;
         progress(batch.end, source.file.size());
+        Ok(true)
+    };
+    if !beside || !ahead::read_beside(&source, offset, &mut store)? {
+        read_in_turn(&source, offset, &mut store)?;
+    }
+    Ok(match (is_outrun, totals.batches) {
+        (true, _) => Ended::Outrun,
+        (false, 0) => Ended::Still(Box::new(source), Batch::empty_at(at)),
+        (false, _) => Ended::Stored,
+    })
+}
+
+/// Takes a batch; `false` when no further one is wanted.
+type Store<'s> = &'s mut dyn FnMut(&Batch) -> Result<bool>;
+
+/// Reads a batch, has it stored, and so on.
+fn read_in_turn(source: &Source, offset: u64, store: Store<'_>) -> Result<()> {
+    let mut reader = source.reader(offset)?;
+    let mut batch = Batch::default();
+    loop {
+        source.read(&mut reader, &mut batch)?;
+        reader.release();
+        if batch.is_empty() || !store(&batch)? || batch.is_last {
+            return Ok(());
+        }
     }
 }

@@ -17,6 +17,8 @@
 )]
 
 mod abuse;
+#[cfg(feature = "fault-points")]
+mod bulk;
 mod checker_itself;
 mod contention;
 #[cfg(feature = "fault-points")]
