@@ -93,9 +93,10 @@ impl<'l> Stage<'l> {
         let path = thread.path.clone().expect("a rollout");
         self.sql(&format!(
             "update sessions set tmux_session = 'codex-m', codex_session_path = '{path}', codex_session_id = '{}', \
-             cwd = '{}' where name = 'm'",
+             cwd = '{}', pid = {} where name = 'm'",
             thread.id,
-            project.display()
+            project.display(),
+            process_in(&self.tmux, "codex-m")
         ));
         thread.id
     }
@@ -308,6 +309,12 @@ insert into bindings (id, task_id, worker_session_id, manager_session_id, state,
   values ('binding-t', 'task-t', 'session-w', 'session-m', 'active', '2026-01-01T00:00:00.000Z');
 ";
 
+/// The process that runs in a terminal: by it the terminal is known.
+fn process_in(tmux: &TmuxServer, terminal: &str) -> i64 {
+    let target = format!("={terminal}:");
+    tmux.tmux(["display-message", "-p", "-t", &target, "#{pane_pid}"]).trim().parse().expect("a process")
+}
+
 /// A ledger that has the thread as the worker `w` in the terminal `codex-w`.
 fn ledger(file: &Path, thread: &Thread, project: &Path, tmux: &TmuxServer) -> Cx {
     let cx = open(file, project, tmux);
@@ -315,8 +322,8 @@ fn ledger(file: &Path, thread: &Thread, project: &Path, tmux: &TmuxServer) -> Cx
     let path = thread.path.as_deref().expect("a rollout");
     raw.execute(
         "insert into sessions (id, name, role, identity_token, tmux_session, codex_session_path, codex_session_id, \
-         pid, cwd, registered_at, state) values ('session-w', 'w', 'worker', 'token', 'codex-w', ?1, ?2, 1, ?3, '', 'active')",
-        (path, &thread.id, project.display().to_string()),
+         pid, cwd, registered_at, state) values ('session-w', 'w', 'worker', 'token', 'codex-w', ?1, ?2, ?4, ?3, '', 'active')",
+        (path, &thread.id, project.display().to_string(), process_in(tmux, "codex-w")),
     )
     .expect("a session");
     raw.execute_batch(BOUND).expect("a binding");

@@ -30,8 +30,9 @@ impl<'t> Scene<'t> {
             world.bind("ada");
             world.sql(&format!(
                 "update sessions set tmux_session = 'codex-ada', codex_session_path = '{}', \
-                 codex_session_id = 'fake', last_ingest_offset = null where name = 'ada-worker'",
-                fake.rollout().display()
+                 codex_session_id = 'fake', last_ingest_offset = null, pid = {} where name = 'ada-worker'",
+                fake.rollout().display(),
+                fake.pid()
             ));
             world.sql(
                 "insert into sessions (id, name, role, identity_token, tmux_session, codex_session_path, \

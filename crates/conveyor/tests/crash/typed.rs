@@ -130,8 +130,9 @@ fn die_at(scene: &Scene<'_>, point: &str, end: End) {
     let name = receiver.name();
     world.sql(&format!(
         "update sessions set tmux_session = 'codex-ada', codex_session_path = '{}', codex_session_id = 'fake', \
-         last_ingest_offset = null where name = '{name}'",
-        fake.rollout().display()
+         last_ingest_offset = null, pid = {} where name = '{name}'",
+        fake.rollout().display(),
+        fake.pid()
     ));
     scene.send(1);
     if point == "push.searched" {

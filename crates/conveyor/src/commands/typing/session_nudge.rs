@@ -35,7 +35,8 @@ impl Subcommand for SessionNudge {
     const HELP: &'static str = "\
 The text is typed only while it is proven that the agent is idle and its composer is empty, so that it can neither
 answer a dialog nor mix with what somebody types. It counts as delivered once the agent's own record has a turn
-that begins with it.
+that begins with it. A text that begins with / or !, that is the path of an image and nothing else, or that has
+control characters is no message to the agent's composer and is refused.
 
 Exit code 3: the terminal does not take a message now; nothing was sent, and trying again is safe (--json prints
 why). Exit code 4: the text was typed, but no turn was seen; look before you send it again. The result is JSON.
