@@ -143,6 +143,18 @@ impl Db {
         }
     }
 
+    /// Gives SQLite the page cache for storing much that is not looked at again, a smaller one for
+    /// rows of megabytes; no effect on a server.
+    ///
+    /// # Errors
+    /// A failing statement.
+    pub fn use_load_cache(&mut self, rows_are_long: bool) -> Result<(), StoreError> {
+        match &mut self.connection {
+            Connection::Sqlite(connection) => connection.use_load_cache(rows_are_long),
+            Connection::Postgres(_) => Ok(()),
+        }
+    }
+
     /// Gives SQLite as much page cache as a process should keep that stays; no effect on a server.
     ///
     /// # Errors

@@ -24,9 +24,15 @@ const CACHED_STATEMENTS: usize = 128;
 /// Page cache for bulk work, in KiB (SQLite's sign convention): no slower than 64 MiB.
 const BULK_CACHE: i64 = -16_384;
 
-/// Page cache of a process that stays, and of one that stores what nobody looks at again, in KiB
-/// likewise: what is more goes to the log at once, which costs nothing.
+/// Page cache of a process that stays, in KiB likewise.
 const RESTING_CACHE: i64 = -4_096;
+
+/// Page cache for storing what nobody looks at again, in KiB likewise: it holds what a batch of an
+/// ingest changes, so that no page is written twice.
+const LOAD_CACHE: i64 = -5_120;
+
+/// The same while a long row is stored, which SQLite holds more than once.
+const LONG_ROW_CACHE: i64 = -2_048;
 
 /// After a commit that leaves so many pages in the write-ahead log, SQLite brings them back into the
 /// file; this is its default.
@@ -83,6 +89,10 @@ impl SqliteConnection {
         }
         self.use_cache(RESTING_CACHE)?;
         self.execute_batch("pragma shrink_memory")
+    }
+
+    pub(crate) fn use_load_cache(&mut self, rows_are_long: bool) -> Result<(), StoreError> {
+        self.use_cache(if rows_are_long { LONG_ROW_CACHE } else { LOAD_CACHE })
     }
 
     fn use_cache(&mut self, size: i64) -> Result<(), StoreError> {

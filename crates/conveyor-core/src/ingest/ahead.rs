@@ -9,9 +9,10 @@ use super::batch::{Batch, Source};
 use super::{IngestError, Store};
 use crate::Result;
 
-/// How many batches there are: one that is stored and one that is read. This and the reader's chunk is
-/// all the memory that reading takes; a long line has it for itself.
-const BATCHES: usize = 2;
+/// How many batches there are: one that is stored, one that is read, and one because neither always
+/// takes the same time. This and the reader's chunk is all the memory that reading takes; a long line
+/// has it for itself.
+const BATCHES: usize = 3;
 
 type Filled = Result<Batch, IngestError>;
 

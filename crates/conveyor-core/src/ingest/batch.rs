@@ -26,6 +26,9 @@ pub(super) const BATCH_BYTES: u64 = 4 * 1024 * 1024;
 /// A payload that is longer is not copied.
 const LONG_PAYLOAD: usize = 1024 * 1024;
 
+/// So much is stored without any preparation.
+const FEW_BYTES: u64 = 1024 * 1024;
+
 /// A batch also ends after so many events, because tiny lines take more memory than file.
 const BATCH_EVENTS: usize = 16 * 1024;
 
@@ -235,6 +238,9 @@ impl Source {
         reader: EventReader,
         log: Option<&mut WriteBack>,
     ) -> Result<Option<u64>> {
+        if reader == EventReader::Command && batch.end - batch.start > FEW_BYTES {
+            cx.db.use_load_cache(batch.long.is_some())?;
+        }
         fault::point("ingest.batch_parsed");
         let stored = match log {
             None => cx.db.write(|tx| self.store_within(tx, mark, batch, reader))?,

@@ -129,7 +129,6 @@ const MUCH: u64 = 8 * 1024 * 1024;
 fn read_on(cx: &mut Cx, mark: &mut Mark, totals: &mut Totals, progress: Progress<'_>) -> Result<Ended> {
     let source = batch::open(&cx.cwd, mark)?;
     let offset = batch::offset_of(mark);
-    cx.db.use_resting_cache()?;
     let mut log = (source.file.size() - offset >= MUCH).then(|| WriteBack::beside(&cx.db));
     let beside = log.is_some();
     let (mut is_outrun, mut at) = (false, offset);

@@ -27,7 +27,7 @@ struct Expected {
     payload: String,
 }
 
-/// Lines of all kinds, about so many bytes, and half a line.
+/// Lines of all kinds, about so many bytes, and half a long line.
 fn varied(size: usize) -> Vec<u8> {
     let real: Vec<Vec<u8>> = recorded();
     let mut bytes = Vec::new();
@@ -53,7 +53,9 @@ fn varied(size: usize) -> Vec<u8> {
             }
         }
     }
-    bytes.extend_from_slice(br#"{"type":"event_msg","payload":{"half":"#);
+    // Long enough that the reader cannot know at once that it is not complete.
+    bytes.extend_from_slice(br#"{"type":"event_msg","payload":{"half":""#);
+    bytes.resize(bytes.len() + 2 * 1024 * 1024, b'x');
     bytes
 }
 
