@@ -3,13 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::db::{Connection, Db};
 
 /// When so many bytes have been stored since the log was last brought back as a whole, the writer
 /// waits for that: only then does the log begin again at its front, and does not grow for ever.
 const MOST_IN_LOG: u64 = 64 * 1024 * 1024;
+
+/// After so long the writer pauses. Between its transactions there is next to no time otherwise, and
+/// whoever waits as SQLite does by itself looks every tenth of a second only, some for five seconds.
+const TURN: Duration = Duration::from_secs(3);
+
+/// How long it pauses: longer than others sleep between two looks.
+const PAUSE: Duration = Duration::from_millis(110);
 
 /// Somebody who waits for the end of a round; nobody in particular.
 type Asked = Option<SyncSender<()>>;
@@ -23,6 +30,8 @@ pub struct WriteBack {
     running: Option<Running>,
     /// Bytes stored since the log was last brought back as a whole.
     stored: u64,
+    /// When the writer last paused.
+    paused: Instant,
 }
 
 struct Running {
@@ -39,7 +48,7 @@ impl WriteBack {
             Connection::Sqlite(connection) => Running::start(connection.path().to_owned()),
             Connection::Postgres(_) => None,
         };
-        Self { running, stored: 0 }
+        Self { running, stored: 0, paused: Instant::now() }
     }
 
     /// Whether the log is looked after here.
@@ -61,6 +70,10 @@ impl WriteBack {
         };
         if !alive {
             self.finish();
+        }
+        if self.paused.elapsed() >= TURN {
+            std::thread::sleep(PAUSE);
+            self.paused = Instant::now();
         }
     }
 
@@ -112,6 +125,7 @@ fn bring_back(path: &Path, asked: &Receiver<Asked>) -> rusqlite::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use conveyor_testkit::{ManualClock, SequentialIds};
 
@@ -179,6 +193,45 @@ mod tests {
         }
         let stored = db.read(|tx| tx.one("select count(*) from codex_events", &[], |row| row.int(0)));
         assert_eq!(stored.unwrap(), 1, "of the failed units nothing stays");
+    }
+
+    #[test]
+    fn others_who_look_seldom_get_their_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.db");
+        let mut db = open(&path);
+        let ended = AtomicBool::new(false);
+        let longest = std::thread::scope(|scope| {
+            let look = scope.spawn(|| {
+                let other = rusqlite::Connection::open(&path).unwrap();
+                other.busy_timeout(Duration::ZERO).unwrap();
+                let (mut longest, mut free_since) = (Duration::ZERO, None);
+                while !ended.load(Ordering::SeqCst) {
+                    // Taken and given back at once: whether a writer would have got its turn.
+                    if other.execute_batch("begin immediate").is_ok() {
+                        other.execute_batch("rollback").unwrap();
+                        longest = longest.max(free_since.get_or_insert_with(Instant::now).elapsed());
+                    } else {
+                        free_since = None;
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                longest
+            });
+            let mut log = WriteBack::beside(&db);
+            let begun = Instant::now();
+            while begun.elapsed() < TURN + Duration::from_secs(1) {
+                db.write_bulk(&mut log, Durability::Later, 1, |tx| {
+                    add_event(tx, "{}")?;
+                    std::thread::sleep(Duration::from_millis(20));
+                    Ok::<(), StoreError>(())
+                })
+                .unwrap();
+            }
+            ended.store(true, Ordering::SeqCst);
+            look.join().unwrap()
+        });
+        assert!(longest >= PAUSE / 2, "{longest:?}");
     }
 
     #[test]
