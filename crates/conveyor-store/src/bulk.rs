@@ -13,7 +13,7 @@ const MOST_IN_LOG: u64 = 64 * 1024 * 1024;
 
 /// After so long the writer pauses. Between its transactions there is next to no time otherwise, and
 /// whoever waits as SQLite does by itself looks every tenth of a second only, some for five seconds.
-const TURN: Duration = Duration::from_secs(3);
+const TURN: Duration = Duration::from_secs(2);
 
 /// How long it pauses: longer than others sleep between two looks.
 const PAUSE: Duration = Duration::from_millis(110);
