@@ -29,7 +29,7 @@ const RESTING_CACHE: i64 = -4_096;
 
 /// Page cache for storing what nobody looks at again, in KiB likewise: it holds what a batch of an
 /// ingest changes, so that no page is written twice.
-const LOAD_CACHE: i64 = -5_120;
+const LOAD_CACHE: i64 = -6_144;
 
 /// The same while a long row is stored, which SQLite holds more than once.
 const LONG_ROW_CACHE: i64 = -2_048;
