@@ -20,6 +20,8 @@ pub struct App<'h> {
     pub host: &'h mut Host,
     /// The command and all that followed it.
     pub arguments: &'h [OsString],
+    /// What standard input said, once it was read for a text.
+    pub(crate) standard_input: Option<String>,
 }
 
 pub(crate) fn run(arguments: &[OsString], host: &mut Host) -> Result<(), Failure> {
@@ -38,13 +40,14 @@ pub(crate) fn run(arguments: &[OsString], host: &mut Host) -> Result<(), Failure
     };
     let Some(spec) = commands::find(&name) else { return Err(unknown_command(program, &name)) };
     let tree = help::command_tree(spec, program);
-    match grammar::parse(tree.clone(), spec.foreign.as_ref(), &rest[1..])? {
+    let mut app = App { host, arguments: rest, standard_input: None };
+    let mut read = |option: &str, file: &str| app.text_of_file(option, file);
+    match grammar::parse(tree.clone(), spec.foreign.as_ref(), &rest[1..], &mut read)? {
         Request::Help => {
-            let text = help::of_command(tree, host.stdout_takes_colour);
-            Out::new(host).raw(&text)
+            let text = help::of_command(tree, app.host.stdout_takes_colour);
+            app.out().raw(&text)
         }
         Request::Run(matches) => {
-            let mut app = App { host, arguments: rest };
             (spec.run)(&matches, &mut app).map_err(|failure| failure.on(app.named_ledger(&matches)))
         }
     }
@@ -56,7 +59,9 @@ pub(crate) fn check(words: &[String]) -> Result<(), Failure> {
     let Some((name, rest)) = words.split_first() else { return Ok(()) };
     let spec = commands::find(name).ok_or_else(|| unknown_command(program, name))?;
     let rest: Vec<OsString> = rest.iter().map(Into::into).collect();
-    grammar::parse(help::command_tree(spec, program), spec.foreign.as_ref(), &rest).map(drop)
+    // Of a text from a file nothing is known here but that it is one.
+    let mut read = |_: &str, _: &str| Ok("text".to_owned());
+    grammar::parse(help::command_tree(spec, program), spec.foreign.as_ref(), &rest, &mut read).map(drop)
 }
 
 fn unknown_command(program: &str, name: &str) -> Failure {

@@ -24,11 +24,19 @@ pub(crate) fn relay(app: &mut App<'_>) -> Option<Result<(), Failure>> {
         copy.current_dir(cwd);
     }
     copy.stdout(Stdio::piped()).stderr(Stdio::piped());
+    if app.standard_input.is_some() {
+        copy.stdin(Stdio::piped());
+    }
     Some(run(app, copy))
 }
 
 fn run(app: &mut App<'_>, mut copy: Command) -> Result<(), Failure> {
-    let said = copy.spawn()?.wait_with_output()?;
+    let mut running = copy.spawn()?;
+    // What was read here cannot be read again; the copy reads it before it says anything.
+    if let (Some(text), Some(mut stdin)) = (&app.standard_input, running.stdin.take()) {
+        stdin.write_all(text.as_bytes())?;
+    }
+    let said = running.wait_with_output()?;
     // Nobody is left to tell when standard error is gone.
     let _ = app.host.stderr.write_all(&said.stderr);
     app.host.stdout.write_all(&said.stdout)?;

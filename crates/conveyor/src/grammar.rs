@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::failure::Failure;
+use crate::texts::{self, Owner};
 
 /// What a command line asks for.
 pub(crate) enum Request {
@@ -27,30 +28,94 @@ pub struct Foreign {
     pub with_value: &'static [&'static str],
 }
 
-/// Reads the arguments after the command's name.
+/// Reads the text that an option names the file of.
+pub(crate) type ReadText<'r> = dyn FnMut(&str, &str) -> Result<String, Failure> + 'r;
+
+/// Reads the arguments after the command's name, and with `read` the texts that are in files.
 pub(crate) fn parse(
     tree: clap::Command,
     foreign: Option<&Foreign>,
     arguments: &[OsString],
+    read: &mut ReadText<'_>,
 ) -> Result<Request, Failure> {
     let mut tree = tree;
     tree.build();
     let name = tree.get_name().to_owned();
-    let Some(normal) = normalise(&tree, &name, foreign, arguments)? else { return Ok(Request::Help) };
-    match tree.clone().no_binary_name(true).try_get_matches_from(normal) {
+    let Some(mut normal) = normalise(&tree, &name, foreign, arguments)? else { return Ok(Request::Help) };
+    normal.read_files(read)?;
+    match tree.clone().no_binary_name(true).try_get_matches_from(normal.words()) {
         Ok(matches) => Ok(Request::Run(matches)),
         Err(error) => Err(Failure::Usage(explain(&name, &tree, &error))),
     }
 }
 
-/// Options first, each with its value attached, then `--`, then positionals. `None`: help.
+/// A command line in one unambiguous form.
+struct Normal {
+    /// Each with its value attached.
+    options: Vec<String>,
+    positionals: Vec<String>,
+    handed_on: Vec<String>,
+    own_positionals: usize,
+    /// Texts in files: whose they are, the option as given, the file.
+    files: Vec<(Owner, String, String)>,
+}
+
+impl Normal {
+    /// Puts the texts where they would stand had they been given as such.
+    fn read_files(&mut self, read: &mut ReadText<'_>) -> Result<(), Failure> {
+        let both = |text: &str, option: &str| {
+            Err(Failure::usage(format!("{text} and {option} cannot be used together: give the text once")))
+        };
+        let mut texts = Vec::new();
+        for (owner, option, file) in std::mem::take(&mut self.files) {
+            match &owner {
+                Owner::Option(long) => {
+                    let given = format!("--{long}=");
+                    if self.options.iter().any(|known| known.starts_with(&given)) {
+                        return both(&format!("--{long}"), &option);
+                    }
+                }
+                Owner::Positional if self.positionals.len() == self.own_positionals => {
+                    return both("the text", &option);
+                }
+                Owner::Positional => {}
+            }
+            texts.push((owner, read(&option, &file)?));
+        }
+        for (owner, text) in texts {
+            match owner {
+                Owner::Option(long) => self.options.push(format!("--{long}={text}")),
+                // Where another positional is missing, it must not be taken for that one.
+                Owner::Positional if self.positionals.len() + 1 == self.own_positionals => {
+                    self.positionals.push(text);
+                }
+                Owner::Positional => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Options first, then `--`, then positionals.
+    fn words(self) -> Vec<String> {
+        let mut words = self.options;
+        words.push("--".into());
+        // What is handed on must not be taken for a positional that is missing.
+        let complete = self.positionals.len() == self.own_positionals;
+        words.extend(self.positionals);
+        words.extend(self.handed_on.into_iter().filter(|_| complete));
+        words
+    }
+}
+
+/// Sorts a command line. `None`: help.
 fn normalise(
     tree: &clap::Command,
     name: &str,
     foreign: Option<&Foreign>,
     arguments: &[OsString],
-) -> Result<Option<Vec<String>>, Failure> {
+) -> Result<Option<Normal>, Failure> {
     let (mut options, mut positionals, mut handed_on) = (Vec::new(), Vec::new(), Vec::new());
+    let mut files = Vec::new();
     let own_positionals = match foreign {
         // The last one stands for what is handed on.
         Some(_) => tree.get_positionals().count() - 1,
@@ -104,19 +169,16 @@ fn normalise(
         let value = value
             .filter(|value| !value.is_empty())
             .ok_or_else(|| Failure::usage(format!("--{long} requires a value")))?;
-        options.push(format!("--{canonical}={value}"));
+        match texts::owner(tree, option) {
+            Some(owner) => files.push((owner, format!("--{long}"), value.to_owned())),
+            None => options.push(format!("--{canonical}={value}")),
+        }
     }
     if let Some(surplus) = positionals.get(own_positionals) {
         let help = format!("see `conveyor {name} --help`");
         return Err(Failure::usage(format!("unexpected argument {surplus:?} for `{name}`: {help}")));
     }
-    options.push("--".into());
-    // What is handed on must not be taken for a positional that is missing.
-    if positionals.len() == own_positionals {
-        positionals.extend(handed_on);
-    }
-    options.extend(positionals);
-    Ok(Some(options))
+    Ok(Some(Normal { options, positionals, handed_on, own_positionals, files }))
 }
 
 impl Foreign {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::Host;
 use crate::commands::{COMMANDS, CommandSpec, Group};
+use crate::texts;
 
 /// The name that help texts call the program by.
 pub(crate) fn program_name(argument: Option<&OsString>, host: &Host) -> &'static str {
@@ -48,7 +49,7 @@ pub(crate) fn command_tree(spec: &CommandSpec, program: &'static str) -> clap::C
         .visible_aliases(spec.aliases.iter().copied())
         .disable_version_flag(true)
         .args_override_self(true);
-    (spec.args)(tree)
+    texts::with_files((spec.args)(tree))
         .about(spec.about)
         .after_help(spec.help)
         .help_template("usage: {usage}\n\n{about}.\n\n{all-args}{after-help}\n")

@@ -12,6 +12,7 @@ mod host;
 mod input;
 mod out;
 mod surroundings;
+mod texts;
 mod values;
 
 use conveyor_core::sandbox;

@@ -58,6 +58,7 @@ mod stop;
 mod tail;
 mod tasks;
 mod terminals;
+mod texts;
 mod transcripts;
 mod typing;
 mod versions;
