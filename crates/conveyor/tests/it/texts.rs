@@ -106,14 +106,6 @@ fn arguments_and_all_kinds_of_options_have_a_file_of_theirs() {
         }
         assert!(world.telemetry().contains("\"text_length\":13"), "the text and no line end");
         for (words, expected) in [
-            (
-                vec!["session-nudge", "nobody", "--text-file", "t"],
-                "no session registered with name \"nobody\"",
-            ),
-            (
-                vec!["session-nudge", "nobody", "--message-file", "t"],
-                "no session registered with name \"nobody\"",
-            ),
             (vec!["session-nudge", "nobody", "text", "--text-file", "t"], "cannot be used together"),
             (vec!["nudge", "--text-file", "t"], "needs a name"),
             (vec!["session-interrupt", "nobody", "--followup-file", "absent"], "absent"),
