@@ -119,16 +119,17 @@ fn checked_permission(given: &str) -> Result<&str> {
     }
     match permissions::unknown_part(trimmed) {
         None => Ok(trimmed),
-        Some(unknown) => {
-            let known: Vec<String> = permissions::TAXONOMY
-                .iter()
-                .flat_map(|(category, actions)| {
-                    actions.iter().map(move |action| format!("{category}.{action}"))
-                })
-                .collect();
-            Err(Error::invalid(format!("unknown permission {unknown:?}: give one of {}", known.join(", "))))
-        }
+        Some(unknown) => Err(unknown_permission(&unknown)),
     }
+}
+
+/// A permission that the taxonomy does not know, with all that it knows.
+pub(crate) fn unknown_permission(name: &str) -> Error {
+    let known: Vec<String> = permissions::TAXONOMY
+        .iter()
+        .flat_map(|(category, actions)| actions.iter().map(move |action| format!("{category}.{action}")))
+        .collect();
+    Error::invalid(format!("unknown permission {name:?}: give one of {}", known.join(", ")))
 }
 
 fn emit_created(

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use conveyor_model::records::Object;
 
 use crate::codex_events::BY_DISPATCHER;
-use crate::{Param, Row, StoreError, Tx, params};
+use crate::{Param, Row, StoreError, Tx, lacking, params};
 
 /// The subtype of a completion.
 pub const COMPLETION: &str = "task_complete";
@@ -85,17 +85,38 @@ pub fn unrouted<'a>(
         }
         skip.push_str(&format!(" and b.worker_session_id in ({})", list(&mut of.iter())));
     }
+    // What only reads may meet a ledger without what is ours.
+    let ours = ["codex_events.ingested_by", "sessions.routed_event_id", "conveyor_bindings_live"];
+    let (by_live, reader, mark) = match lacking::has_all(tx, &ours)? {
+        true => ("{by_live}", "e.ingested_by", "coalesce(w.routed_event_id, 0)"),
+        false => ("", "null", "0"),
+    };
     // `cross join` keeps SQLite from starting at the big table.
     let sql = format!(
         "select e.id, e.timestamp, e.payload_json, w.id, w.name, b.id, b.created_at, t.id, t.name, \
-         b.manager_session_id, e.ingested_by from bindings b {{by_live}} cross join sessions w cross join tasks t \
+         b.manager_session_id, {reader} from bindings b {by_live} cross join sessions w cross join tasks t \
          cross join codex_events e where b.state in ('active', 'ending') and w.id = b.worker_session_id \
          and t.id = b.task_id and e.session_id = w.id and e.subtype = 'task_complete' \
-         and e.id > coalesce(w.routed_event_id, 0) {skip} \
+         and e.id > {mark} {skip} \
          and not exists (select 1 from routed_notifications n where n.source_event_id = e.id) \
          order by e.id limit $1"
     );
     tx.all(&sql, &values, unrouted_row)
+}
+
+/// Whether the end of a turn of the event's worker was announced already, by another event.
+///
+/// # Errors
+/// A failing statement.
+pub fn is_announced(tx: &mut Tx<'_>, event: &Unrouted, turn_id: &str) -> Result<bool, StoreError> {
+    let session = event.worker_session_id.as_str();
+    let announced = tx.one(
+        "select count(*) from codex_events e join routed_notifications n on n.source_event_id = e.id \
+         where e.session_id = $1 and e.subtype = 'task_complete' and {turn_of_event} = $2 and e.id <> $3",
+        params![session, turn_id, event.event_id],
+        |row| row.int(0),
+    )?;
+    Ok(announced > 0)
 }
 
 /// Moves a session's routed mark forward: every completion up to this event has been routed.

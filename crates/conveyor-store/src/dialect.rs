@@ -42,6 +42,8 @@ const FRAGMENTS: &[(&str, &str, &str)] = &[
         "json_extract(status_json, '$.notable_pane_pattern')",
         "(status_json::json->>'notable_pane_pattern')",
     ),
+    // The expression under the index `conveyor_completed_turns`.
+    ("turn_of_event", "json_extract(e.payload_json, '$.turn_id')", "(e.payload_json::json->>'turn_id')"),
     // SQLite's planner would rather sort than use these partial indexes in order; PostgreSQL's
     // chooses by itself.
     ("by_ready", "indexed by conveyor_commands_ready", ""),
@@ -59,6 +61,11 @@ const FRAGMENTS: &[(&str, &str, &str)] = &[
         "count(*) from pragma_table_info('sessions') where name = 'host_id'",
         "count(*) from information_schema.columns where table_schema = current_schema() \
          and table_name = 'sessions' and column_name = 'host_id'",
+    ),
+    (
+        "count_of_record_tables",
+        "count(*) from sqlite_master where type = 'table' and name = 'conveyor_schema'",
+        "count(*) from pg_tables where schemaname = current_schema() and tablename = 'conveyor_schema'",
     ),
     // Full-text condition over the telemetry search table with the query in $1.
     ("search_matches", "telemetry_events_fts match $1", "search_vector @@ cast(cast($1 as text) as tsquery)"),

@@ -29,6 +29,7 @@ mod held;
 pub mod immediate;
 pub mod imports;
 pub mod inbox;
+mod lacking;
 pub mod lapses;
 mod location;
 pub mod machines;

@@ -6,7 +6,7 @@ use conveyor_model::records::Object;
 use serde::Serialize;
 use serde_json::{Value, json as value};
 
-use crate::{Row, StoreError, Tx, params};
+use crate::{Row, StoreError, Tx, lacking, params};
 
 /// A task's manager configuration; permissions in today's form, however old the row is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -63,12 +63,14 @@ pub fn of_task(tx: &mut Tx<'_>, task_id: &str) -> Result<Option<ManagerConfig>, 
     )
 }
 
-/// Whether the contract of a task lets the gates of `finish-task` hold without being asked for. The
-/// column is ours, so the ledger must have been opened for writing.
+/// Whether the contract of a task lets the gates of `finish-task` hold without being asked for.
 ///
 /// # Errors
 /// A failing statement.
 pub fn enforces_gates(tx: &mut Tx<'_>, task_id: &str) -> Result<bool, StoreError> {
+    if !lacking::has_all(tx, &["manager_configs.enforce_gates"])? {
+        return Ok(false);
+    }
     let sql = "select enforce_gates from manager_configs where task_id = $1";
     Ok(tx.first(sql, params![task_id], |row| row.boolean(0))?.unwrap_or(false))
 }

@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &[OsString], host: &mut Host) -> Result<(), Failure
         Some(name) => name.to_owned(),
     };
     let Some(spec) = commands::find(&name) else { return Err(unknown_command(program, &name)) };
-    let tree = help::command_tree(spec, program);
+    let tree = help::called_tree(spec, program, &name);
     let mut app = App { host, arguments: rest, standard_input: None };
     let mut read = |option: &str, file: &str| app.text_of_file(option, file);
     match grammar::parse(tree.clone(), spec.foreign.as_ref(), &rest[1..], &mut read)? {

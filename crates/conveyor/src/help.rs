@@ -33,6 +33,9 @@ pub(crate) fn overview(program: &str) -> String {
         text.push_str(&format!("\n{}\n", group.title()));
         for spec in of_group {
             text.push_str(&format!("  {:width$}  {}\n", spec.name, spec.about));
+            for alias in spec.aliases {
+                text.push_str(&format!("  {alias:width$}  The same as {}\n", spec.name));
+            }
         }
     }
     text.push_str(&format!(
@@ -53,6 +56,11 @@ pub(crate) fn command_tree(spec: &CommandSpec, program: &'static str) -> clap::C
         .about(spec.about)
         .after_help(spec.help)
         .help_template("usage: {usage}\n\n{about}.\n\n{all-args}{after-help}\n")
+}
+
+/// The clap tree of one command as it was called: by its name, or by an alias.
+pub(crate) fn called_tree(spec: &CommandSpec, program: &'static str, name: &str) -> clap::Command {
+    command_tree(spec, program).bin_name(format!("{program} {name}"))
 }
 
 /// The help text of one command.

@@ -102,7 +102,7 @@ impl App<'_> {
                 return Err(refused("was read already, for another option".into()));
             }
             STANDARD_INPUT => read(&mut self.host.stdin),
-            _ => std::fs::File::open(self.absolute(file)?).and_then(|file| read(file)),
+            _ => std::fs::File::open(self.absolute(file)?).and_then(read),
         };
         let bytes = bytes.map_err(|error| refused(format!("cannot be read: {error}")))?;
         if bytes.len() > LIMIT {

@@ -185,6 +185,7 @@ fn into_inbox(tx: &mut Tx<'_>, request: &Request, waiting: Waiting, target: Sess
         correlation_id: waiting.correlation_id,
         dedupe_key: waiting.dedupe_key,
         delivery_mode: DeliveryMode::PullRequired,
+        detail: None,
         dry_run: false,
         error: None,
         native: None,
@@ -326,6 +327,7 @@ fn route_one(
         correlation_id: correlation_id.clone(),
         dedupe_key: dedupe_key.clone(),
         delivery_mode: mode,
+        detail: None,
         dry_run: false,
         error: None,
         native: None,
@@ -339,8 +341,16 @@ fn route_one(
         task: event.task_name.clone(),
     };
     let ids = tied(&event.binding_id, &correlation_id, dispatcher, None, Some(event.event_id));
-    if notifications::by_dedupe_key(tx, &dedupe_key)?.is_some() {
-        let error = "a notification with this key exists already";
+    // A rollout can tell of one turn twice, and a session that is registered anew tells of its turns again.
+    let repeated = match event.payload.get("turn_id").and_then(Value::as_str) {
+        Some(turn) if !is_blank(turn) => events::is_announced(tx, event, turn)?,
+        _ => false,
+    };
+    let known = match notifications::by_dedupe_key(tx, &dedupe_key)? {
+        Some(_) => Some("a notification with this key exists already"),
+        None => repeated.then_some("the end of this turn was announced already"),
+    };
+    if let Some(error) = known {
         suppressed(tx, event, ids, &dedupe_key, error, &manager)?;
         element.state = NotificationState::Suppressed.as_str();
         batch.elements.push(Element::Completion(Box::new(element)));

@@ -154,6 +154,7 @@ pub struct Parked {
     pub command_id: String,
     pub command_type: CommandType,
     pub correlation_id: Option<String>,
+    pub detail: String,
     pub dispatcher_id: String,
     pub dry_run: bool,
     pub native: Native,
@@ -169,6 +170,8 @@ pub struct Completion {
     pub correlation_id: String,
     pub dedupe_key: String,
     pub delivery_mode: DeliveryMode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     pub dry_run: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

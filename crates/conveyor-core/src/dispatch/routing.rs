@@ -231,7 +231,10 @@ pub(super) fn find_route(tx: &mut Tx<'_>, command: &Claimable) -> Result<Result<
     let Some(task_id) = &command.task_id else { return refused("the command belongs to no task") };
     match bindings::live_of_task(tx, task_id)? {
         Some(binding) => along(tx, command, message, binding),
-        None => refused("the task has no active binding"),
+        None => Ok(Err(Refusal {
+            error: "the task has no active binding".into(),
+            error_type: "TaskLifecycleError",
+        })),
     }
 }
 

@@ -10,6 +10,7 @@ mod record;
 use std::path::Path;
 
 use conveyor_model::Role;
+use conveyor_model::permissions;
 use conveyor_model::records::Task;
 use conveyor_model::shell::quote;
 use conveyor_store::manager_configs;
@@ -89,6 +90,11 @@ impl Request<'_> {
         }
         for (option, text) in [("--task-prompt", self.prompt), ("--task-goal", self.goal)] {
             queue::check_says_something(option, text.unwrap_or_default())?;
+        }
+        for permit in &self.contract.permits {
+            if let Some(unknown) = permissions::unknown_part(permit) {
+                return Err(queue::unknown_permission(&unknown));
+            }
         }
         self.contract.check()
     }

@@ -162,6 +162,16 @@ pub(crate) static ADDITIONS: &[Addition] = &[
     Addition::Index(
         index("conveyor_completions", "codex_events", "session_id, id").only("subtype = 'task_complete'"),
     ),
+    // Whether the end of a turn was announced already.
+    Addition::Index(
+        index(
+            "conveyor_completed_turns",
+            "codex_events",
+            "session_id, json_extract(payload_json, '$.turn_id')",
+        )
+        .on_postgres("session_id, (payload_json::json->>'turn_id')")
+        .only("subtype = 'task_complete'"),
+    ),
     // Whether a line of a rollout has been stored already.
     Addition::Index(index("conveyor_event_place", "codex_events", "session_id, byte_offset")),
     // The step of a turn that a session is at.

@@ -7,7 +7,8 @@ rollout=$2
 text=
 mode=
 ran=
-turn=turn
+# One that was begun before.
+turn=turn-before
 turns=0
 pending=
 paste_begin=$'\033[200~'
@@ -57,6 +58,7 @@ draw() {
 
 begin() {
   turns=$((turns + 1))
+  turn=turn
   [ $turns -gt 1 ] && turn=turn-$turns
   record "\"type\":\"task_started\",\"turn_id\":\"$turn\"" \
     "\"type\":\"item_completed\",\"turn_id\":\"$turn\",\"item\":{\"type\":\"UserMessage\",\"content\":[{\"type\":\"text\",\"text\":\"$(quoted "$1")\"}]}"
@@ -98,7 +100,7 @@ key() {
 escape() {
   touch "$dir/escaped"
   case $mode in busy | slow-running)
-    record '"type":"turn_aborted","turn_id":"turn","reason":"interrupted"'
+    record "\"type\":\"turn_aborted\",\"turn_id\":\"$turn\",\"reason\":\"interrupted\""
     echo idle >"$dir/mode" ;;
   esac
 }

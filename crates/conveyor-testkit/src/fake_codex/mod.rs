@@ -199,7 +199,7 @@ impl<'t> FakeCodex<'t> {
         use std::io::Write as _;
         let mut file = fs::File::options().append(true).open(self.rollout()).expect("a rollout");
         let line = format!(
-            "{{\"timestamp\":\"2026-06-11T12:00:00.000Z\",\"type\":\"event_msg\",\"payload\":{{\"type\":\"{kind}\",\"turn_id\":\"turn\"}}}}\n"
+            "{{\"timestamp\":\"2026-06-11T12:00:00.000Z\",\"type\":\"event_msg\",\"payload\":{{\"type\":\"{kind}\",\"turn_id\":\"turn-before\"}}}}\n"
         );
         file.write_all(line.as_bytes()).expect("a record");
     }

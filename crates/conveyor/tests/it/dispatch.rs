@@ -18,11 +18,12 @@ fn once(world: &World, more: &[&str]) -> Value {
 
 /// A completion event of a worker, as `ingest` writes it.
 fn complete(world: &World, task: &str, at: &str, message: &str) {
-    let place = world.scalar("select count(*) from codex_events");
+    let place: usize = world.scalar("select count(*) from codex_events").parse().unwrap();
+    let turn = place + 1;
     world.sql(&format!(
         "insert into codex_events (session_id, timestamp, type, subtype, payload_json, byte_offset, ingested_at) \
          values ('session-{task}-w', '{at}', 'event_msg', 'task_complete', \
-         '{{\"duration_ms\":154,\"last_agent_message\":\"{message}\",\"turn_id\":\"turn-1\",\"type\":\"task_complete\"}}', \
+         '{{\"duration_ms\":154,\"last_agent_message\":\"{message}\",\"turn_id\":\"turn-{turn}\",\"type\":\"task_complete\"}}', \
          {place}, '{at}')"
     ));
 }
@@ -246,6 +247,32 @@ fn completions_are_routed_once_oldest_first() {
         insta::assert_snapshot!("dispatch_completion_payload", payload.join("\n"));
         assert_eq!(once(world, &[])["processed_count"], 0);
         assert_eq!(world.scalar("select routed_event_id from sessions where id = 'session-demo-w'"), "2");
+    });
+}
+
+#[test]
+fn a_turn_is_announced_once_however_often_it_is_told_of() {
+    on_both_engines(|world| {
+        world.bind("demo");
+        let told = |offset: i64, turn: &str| {
+            world.sql(&format!(
+                "insert into codex_events (session_id, timestamp, type, subtype, payload_json, byte_offset, ingested_at) \
+                 values ('session-demo-w', '{START}', 'event_msg', 'task_complete', '{turn}', {offset}, '{START}')"
+            ));
+            let elements = once(world, &[])["processed"].as_array().unwrap().clone();
+            elements.iter().map(|element| element["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(told(0, r#"{"turn_id":"a"}"#), ["pull_required"]);
+        assert_eq!(told(1, r#"{"turn_id":"a"}"#), ["suppressed"], "told again");
+        assert_eq!(told(2, r#"{"turn_id":"b"}"#), ["pull_required"], "the next one");
+        assert_eq!(told(3, r#"{"turn_id":"a","duration_ms":1}"#), ["suppressed"], "much later");
+        // Of these nobody knows whether they are one.
+        for (offset, nameless) in ["{}", "{}", r#"{"turn_id":""}"#, r#"{"turn_id":7}"#].iter().enumerate() {
+            assert_eq!(told(10 + offset as i64, nameless), ["pull_required"], "{nameless}");
+        }
+        assert_eq!(world.scalar("select count(*) from routed_notifications"), "6");
+        assert!(once(world, &[])["processed"].as_array().unwrap().is_empty());
+        assert!(world.telemetry().contains("the end of this turn was announced already"));
     });
 }
 

@@ -554,7 +554,7 @@ fn what_waits_ends_with_its_binding() {
         let completion = "select state || ': ' || error from routed_notifications";
         assert_eq!(world.scalar(completion), "suppressed: the task was unbound");
         let elements = once(world, &[]);
-        assert_eq!(elements[0]["error_type"], "DispatchRoutingError", "{elements:?}");
+        assert_eq!(elements[0]["error_type"], "TaskLifecycleError", "{elements:?}");
         assert!(once(world, &[]).is_empty());
         assert!(fake.told().is_empty() && manager.told().is_empty());
     });

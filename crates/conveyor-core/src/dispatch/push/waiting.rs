@@ -183,6 +183,7 @@ pub(super) fn put_off(
                 command_id: command.id.clone(),
                 command_type: command.command_type,
                 correlation_id: command.correlation_id.clone(),
+                detail: detail.clone(),
                 dispatcher_id: dispatcher.to_owned(),
                 dry_run: false,
                 native: native(&item.parked, reason),
@@ -201,6 +202,7 @@ pub(super) fn put_off(
             let mut element = completion_element(tx, target, waiting, "parked")?;
             element.native = Some(native(&item.parked, reason));
             element.reason = Some((*reason).to_owned());
+            element.detail = Some(detail.clone());
             Ok(Some(Element::Completion(Box::new(element))))
         }
     }
@@ -280,6 +282,7 @@ pub(super) fn completion_element(
         correlation_id: waiting.correlation_id.clone(),
         dedupe_key: waiting.dedupe_key.clone(),
         delivery_mode: DeliveryMode::Push,
+        detail: None,
         dry_run: false,
         error: None,
         native: None,

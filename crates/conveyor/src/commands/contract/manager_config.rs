@@ -131,7 +131,8 @@ Example:
 
     fn run(mut self, app: &mut App<'_>) -> Result<(), Failure> {
         let flags = self.flags()?;
-        let mut cx = app.open(&self.db, Access::Write)?;
+        let access = if self.questions { Access::Read } else { Access::Write };
+        let mut cx = app.open(&self.db, access)?;
         if self.questions {
             let questionnaire = questions::ask(&mut cx, &self.task)?;
             return app.out().json(&questionnaire);

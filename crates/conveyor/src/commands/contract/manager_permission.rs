@@ -50,7 +50,7 @@ Example:
   conveyor manager-permission demo repo --list --path ./ledger.db";
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
-        let mut cx = app.open(&self.db, Access::Write)?;
+        let mut cx = app.open(&self.db, Access::Read)?;
         let request = Request {
             task: &self.task,
             action: &self.action,

@@ -34,6 +34,8 @@ impl Subcommand for Nudge {
     const HELP: &'static str = "\
 The text is typed under the same proofs as with session-nudge, and the exit codes 3 and 4 mean the same. Of a worker
 of the state root nothing proves what it does, unless a session is registered for its terminal: it needs --force.
+A message that may wait until the agent is idle belongs into the queue: see enqueue-nudge-worker, or
+enqueue-notify-manager for a manager.
 
 Example:
   conveyor nudge worker-1 \"Run the tests again\" --path ./ledger.db";
