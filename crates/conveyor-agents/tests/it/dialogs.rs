@@ -21,7 +21,13 @@ fn pattern(screen: &str, age: i64) -> Option<Pattern> {
 
 /// The composer when the cursor is in its first column.
 fn composer_of(screen: &Screen) -> Composer {
-    let y = screen.text().lines().collect::<Vec<_>>().iter().rposition(|row| row.starts_with('›')).unwrap();
+    let y = screen
+        .text()
+        .lines()
+        .collect::<Vec<_>>()
+        .iter()
+        .rposition(|row| row.starts_with('›'))
+        .expect("a composer");
     composer(screen, Cursor { x: 2, y, visible: true })
 }
 

@@ -250,6 +250,7 @@ fn a_replaced_rollout_warns_once_and_holds_nobody_up() {
 
 /// A watch that may have so many `what` (`watches`, `instances`) of the system's file notifications;
 /// `None` where no user namespace can be had.
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn limited(world: &World, what: &str, most: u32) -> Option<Process> {
     let script = format!("echo {most} > /proc/sys/user/max_inotify_{what} && exec \"$0\" \"$@\"");
     let possible = Command::new("unshare").args(["-Ur", "sh", "-c", &script, "true"]).status();

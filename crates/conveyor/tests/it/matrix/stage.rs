@@ -62,7 +62,7 @@ impl<'w> Stage<'w> {
 
     fn register(&self) {
         let manager = self.world.dir().join("manager.jsonl");
-        append(&manager, &meta("codex-m"));
+        append(&manager, meta("codex-m"));
         let manager = manager.display().to_string();
         self.json(&["register-manager", "--name", "demo-manager", "--pid", "1", "--codex-session", &manager]);
         self.register_worker(TERMINAL);
