@@ -43,7 +43,11 @@ impl<'t> Witness<'t> {
     pub fn prepare(place: &Path, name: &str) -> (PathBuf, String) {
         let dir = place.join(format!("witness-{name}"));
         fs::create_dir_all(&dir).expect("a directory");
-        let program = fake_codex::install(&dir, SCRIPT, Release::Newest.version());
+        let program = dir.join("codex");
+        // It may be running already, for somebody who wants to take charge of it.
+        if !program.exists() {
+            fake_codex::install(&dir, SCRIPT, Release::Newest.version());
+        }
         let command = format!("exec '{}' '{}'", program.display(), dir.display());
         (dir, command)
     }
