@@ -49,7 +49,9 @@ impl PaneProcess {
             (Some(recorded), Some(now)) => *recorded == now,
             _ => true,
         };
-        same(Some(self.pid), facts.pid) && same(self.server_pid, facts.server_pid) && began()
+        // tmux may not have noticed yet that it has ended.
+        let lives = || processes::is_alive(facts.pid.into());
+        same(Some(self.pid), facts.pid) && same(self.server_pid, facts.server_pid) && lives() && began()
     }
 }
 
