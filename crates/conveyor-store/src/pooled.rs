@@ -45,19 +45,47 @@ pub(crate) fn log_in(
         options.push_str(&format!(" -c {name}={}", escape_option(value)));
     }
     let wrap = |error: postgres::Error| StoreError::from_postgres(&error, location);
-    let mut client = match dial(config.clone().options(&options)) {
-        Ok(client) => client,
-        Err(error) if refuses_settings(&error) => {
-            let pooled = Pooled::new(given, &ours)?;
-            return Ok((dial(config).map_err(wrap)?, Some(pooled)));
+    let client = match dial(config.clone().options(&options)) {
+        Ok(mut client) => {
+            let found = value_of(&mut client, &format!("select current_setting('{MARK}', true)"));
+            if found.map_err(wrap)? == Some(mark) {
+                return Ok((client, None));
+            }
+            client
         }
+        Err(error) if refuses_settings(&error) => dial(config).map_err(wrap)?,
         Err(error) => return Err(wrap(error)),
     };
-    if value_of(&mut client, &format!("select current_setting('{MARK}', true)")).map_err(wrap)? == Some(mark)
-    {
-        return Ok((client, None));
+    let pooled = Pooled::new(given, &ours)?;
+    Ok((with_transactions(client, || dial(config).map_err(wrap), location)?, Some(pooled)))
+}
+
+/// Refuses a pooler that shares its connections out statement by statement, before anything is made.
+/// It closes the connection at the first transaction, some without a word; so does a server that goes
+/// away, but not twice.
+fn with_transactions(
+    mut client: Client,
+    again: impl FnOnce() -> Result<Client, StoreError>,
+    location: &str,
+) -> Result<Client, StoreError> {
+    fn try_one(client: &mut Client) -> Result<(), postgres::Error> {
+        client.batch_execute("begin").and_then(|()| client.batch_execute("commit"))
     }
-    Ok((client, Some(Pooled::new(given, &ours)?)))
+    if try_one(&mut client).is_ok() {
+        return Ok(client);
+    }
+    client = again()?;
+    match try_one(&mut client) {
+        Ok(()) => Ok(client),
+        Err(error) if error.as_db_error().is_none() => {
+            let reason = format!(
+                "the pooler at {location} does not let a transaction through: set its pool_mode to session or \
+                 transaction"
+            );
+            Err(StoreError::Url { reason })
+        }
+        Err(error) => Err(StoreError::from_postgres(&error, location)),
+    }
 }
 
 /// Poolers say this of settings that they do not hand on.

@@ -15,11 +15,15 @@ use super::watch::{Seen, died, look};
 use super::{Spawn, Spawned, StartError, Startup, intent, terminal};
 use crate::{Cx, Error, Result, fault};
 
+/// How long a command line tmux takes; a little less than the 16 KiB of its messages, which hold more.
+const LONGEST_COMMAND: usize = 14_000;
+
 /// How often processes are looked at.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(250);
 
 pub(super) fn start(cx: &mut Cx, spawn: &Spawn<'_>) -> Result<Spawned> {
     check_words(spawn.request.startup, &spawn.features)?;
+    check_length(&words(cx, spawn))?;
     intent::begin(cx, spawn, false)?;
     fault::point("spawn.intended");
     let outcome = carry_out(cx, spawn);
@@ -81,6 +85,18 @@ pub(super) fn check_words(startup: &Startup, features: &Features) -> Result<()> 
         }
     }
     Ok(())
+}
+
+/// Refuses a first message that does not fit on the command line, before anything is made.
+fn check_length(words: &[String]) -> Result<()> {
+    let length: usize = words.iter().map(|word| word.len() + 1).sum();
+    if length <= LONGEST_COMMAND {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "without Codex's server the first message goes on Codex's command line, which may have {LONGEST_COMMAND} \
+         bytes, not {length}: start it by way of the server, or write the message to a file and name that file"
+    )))
 }
 
 /// The command line, with the first message on it.

@@ -5,12 +5,14 @@
 //! as the process that started it is gone, however that ended.
 
 mod binaries;
+mod pooler;
 mod schema;
 mod server;
 
 use std::io::Write as _;
 use std::sync::OnceLock;
 
+pub use pooler::{PoolMode, Pooler};
 pub use schema::TestSchema;
 pub use server::Server;
 

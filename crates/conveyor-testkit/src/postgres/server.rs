@@ -186,7 +186,7 @@ impl Drop for Server {
 }
 
 /// A command that runs as the server's user, in a directory that this user can enter.
-fn run_as(program: &OsStr, account: Option<Account>, dir: &Path) -> Command {
+pub(super) fn run_as(program: &OsStr, account: Option<Account>, dir: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(dir).env("HOME", dir).env("LC_ALL", "C").env_remove("PGDATA").env_remove("PGOPTIONS");
     if let Some(Account { uid, gid }) = account {

@@ -43,6 +43,7 @@ mod mutation_audit;
 mod open;
 mod output;
 mod panes;
+mod poolers;
 mod push;
 mod queue;
 mod reconcile;
