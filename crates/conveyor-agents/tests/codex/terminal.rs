@@ -43,16 +43,18 @@ fn type_text(tmux: &TmuxServer, session: &str, text: &str) {
     wait_for_pane(tmux, session, text);
     // Codex takes keys that come all at once for a paste, in which Enter is a new line; on a busy
     // machine it sees them all at once. Then a later Enter sends it.
-    let mut pressed = Instant::now();
+    let typed = Instant::now();
+    let mut pressed: Option<Instant> = None;
     wait::until(LIMIT, &format!("{text:?} sent in {session}"), || {
         let shown = pane(tmux, session);
         let composer = shown.lines().rev().find(|row| row.starts_with('›'));
-        if composer.is_none_or(|row| !row.contains(text)) {
+        // Before Enter its absence says only that the screen is being drawn.
+        if pressed.is_some() && composer.is_none_or(|row| !row.contains(text)) {
             return true;
         }
-        if pressed.elapsed() > Duration::from_millis(800) {
+        if pressed.unwrap_or(typed).elapsed() > Duration::from_millis(800) {
             tmux.tmux(["send-keys", "-t", &target, "Enter"]);
-            pressed = Instant::now();
+            pressed = Some(Instant::now());
         }
         false
     });

@@ -56,10 +56,10 @@ fn tmux_itself_refuses_keys_and_texts_of_somebody_else() {
     assert_eq!(tmux.send_keys(&held(""), &["late", "Enter"]), Ok(false));
     assert_eq!(tmux.paste_buffer("b", &held("yours")), Ok(true));
     assert_eq!(tmux.repeat_keys(&held("yours"), &["x"], 3), Ok(true));
-    assert_eq!(tmux.send_keys(&held("yours"), &["'", ";", "#{pane_id}", "$HOME", "end", "Enter"]), Ok(true));
-    wait::until(LONG, "what is allowed", || screen(&tmux, &pane).contains("end"));
+    assert_eq!(tmux.send_keys(&held("yours"), &["'", ";", "#{pane_id}", "$HOME", "done", "Enter"]), Ok(true));
+    wait::until(LONG, "what is allowed", || screen(&tmux, &pane).contains("done"));
     let shown = screen(&tmux, &pane);
-    assert!(shown.starts_with("a late textxxx';#{pane_id}$HOMEend\n"), "{shown}");
+    assert!(shown.starts_with("a late textxxx';#{pane_id}$HOMEdone\n"), "{shown}");
     assert!(!shown.contains("late\n"), "{shown}");
 }
 
