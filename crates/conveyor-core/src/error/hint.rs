@@ -142,7 +142,10 @@ fn store_hint(error: &StoreError) -> Option<String> {
         StoreError::Sql(text) if text.contains("no such table") || text.contains("no such column") => {
             "a part of the ledger is missing: `conveyor db-doctor` says which"
         }
-        StoreError::Damaged { .. } => "give another file with --path, or restore this one from a backup",
+        StoreError::Damaged { .. } => {
+            "give another file with --path, or restore this one from a backup, having removed the files beside it \
+             whose names end in -wal and -shm"
+        }
         _ => return None,
     };
     Some(hint.into())
