@@ -4,7 +4,7 @@ use conveyor_model::records::{Attempt, Command, Object};
 use conveyor_model::{AttemptState, CommandState, CommandType, IdPrefix, json};
 use serde_json::Value;
 
-use crate::{Param, Row, StoreError, Tx, params};
+use crate::{Param, Row, StoreError, Tx, lacking, params};
 
 /// A command about to be queued.
 pub struct NewCommand<'a> {
@@ -234,6 +234,10 @@ impl Claimable {
 const CLAIMABLE: &str = "id, type, task_id, correlation_id, required_permission, payload_json, parked_reason, \
                          attempts, lapses, created_at, rowid";
 
+/// The same where our columns are missing.
+const CLAIMABLE_OF_OLD: &str = "id, type, task_id, correlation_id, required_permission, payload_json, null, attempts, \
+                                0, created_at, rowid";
+
 fn claimable_row(row: &Row<'_>) -> Result<Claimable, StoreError> {
     let text = row.text(1)?;
     let command_type =
@@ -263,6 +267,26 @@ pub fn claimable(
     limit: usize,
     skipped_tasks: &[String],
 ) -> Result<Vec<Claimable>, StoreError> {
+    in_queue_order(tx, types, limit, skipped_tasks, (CLAIMABLE, "{by_ready}"))
+}
+
+/// The same for who only wants to know, and may meet a ledger without what is ours.
+///
+/// # Errors
+/// A failing statement.
+pub fn plannable(tx: &mut Tx<'_>, types: &[CommandType], limit: usize) -> Result<Vec<Claimable>, StoreError> {
+    let ours = ["commands.lapses", "commands.parked_reason", "conveyor_commands_ready"];
+    let how = if lacking::has_all(tx, &ours)? { (CLAIMABLE, "{by_ready}") } else { (CLAIMABLE_OF_OLD, "") };
+    in_queue_order(tx, types, limit, &[], how)
+}
+
+fn in_queue_order(
+    tx: &mut Tx<'_>,
+    types: &[CommandType],
+    limit: usize,
+    skipped_tasks: &[String],
+    (columns, by_ready): (&str, &str),
+) -> Result<Vec<Claimable>, StoreError> {
     let now = tx.now()?;
     let mut found = Vec::new();
     let places: Vec<String> = (0..skipped_tasks.len()).map(|n| format!("${}", n + 3)).collect();
@@ -272,12 +296,12 @@ pub fn claimable(
     };
     // Two ordered reads of two indexes instead of one with `or`, which would be sorted.
     let ready = format!(
-        "select {CLAIMABLE} from commands {{by_ready}} where type = $1 and state = 'pending' \
+        "select {columns} from commands {by_ready} where type = $1 and state = 'pending' \
          and available_at is null and attempts < max_attempts {skip} order by created_at, rowid limit $2"
     );
     // The text bound finds a superset whatever the stored precision; the instant decides.
     let due = format!(
-        "select {CLAIMABLE} from commands where type = $1 and state = 'pending' \
+        "select {columns} from commands where type = $1 and state = 'pending' \
          and available_at is not null and available_at <= '{bound}' and conveyor_ms(available_at) <= {instant} \
          and attempts < max_attempts {skip} order by available_at limit $2",
         bound = now.to_s_text(),

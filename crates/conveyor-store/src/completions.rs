@@ -65,6 +65,29 @@ pub fn unrouted<'a>(
     skipped_tasks: &'a [String],
     of: Option<&'a BTreeSet<String>>,
 ) -> Result<Vec<Unrouted>, StoreError> {
+    oldest_unrouted(tx, limit, skipped_tasks, of, OURS)
+}
+
+/// The same for who only wants to know, and may meet a ledger without what is ours.
+///
+/// # Errors
+/// A failing statement.
+pub fn plannable(tx: &mut Tx<'_>, limit: usize) -> Result<Vec<Unrouted>, StoreError> {
+    let ours = ["codex_events.ingested_by", "sessions.routed_event_id", "conveyor_bindings_live"];
+    let how = if lacking::has_all(tx, &ours)? { OURS } else { ("", "null", "0") };
+    oldest_unrouted(tx, limit, &[], None, how)
+}
+
+/// The index that is used, who read an event, and the session's routed mark.
+const OURS: (&str, &str, &str) = ("{by_live}", "e.ingested_by", "coalesce(w.routed_event_id, 0)");
+
+fn oldest_unrouted<'a>(
+    tx: &mut Tx<'_>,
+    limit: usize,
+    skipped_tasks: &'a [String],
+    of: Option<&'a BTreeSet<String>>,
+    (by_live, reader, mark): (&str, &str, &str),
+) -> Result<Vec<Unrouted>, StoreError> {
     let mut values: Vec<Param<'_>> = vec![(limit as i64).into()];
     let mut list = |items: &mut dyn Iterator<Item = &'a String>| {
         let places: Vec<String> = items
@@ -85,12 +108,6 @@ pub fn unrouted<'a>(
         }
         skip.push_str(&format!(" and b.worker_session_id in ({})", list(&mut of.iter())));
     }
-    // What only reads may meet a ledger without what is ours.
-    let ours = ["codex_events.ingested_by", "sessions.routed_event_id", "conveyor_bindings_live"];
-    let (by_live, reader, mark) = match lacking::has_all(tx, &ours)? {
-        true => ("{by_live}", "e.ingested_by", "coalesce(w.routed_event_id, 0)"),
-        false => ("", "null", "0"),
-    };
     // `cross join` keeps SQLite from starting at the big table.
     let sql = format!(
         "select e.id, e.timestamp, e.payload_json, w.id, w.name, b.id, b.created_at, t.id, t.name, \

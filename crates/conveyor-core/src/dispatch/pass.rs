@@ -174,7 +174,7 @@ fn has_work(tx: &mut Tx<'_>, request: &Request, completions: &Completions) -> Re
 /// What a pass would do.
 fn plan(tx: &mut Tx<'_>, request: &Request) -> Result<Vec<Element>> {
     let limit = request.limit.max(1);
-    let mut planned: Vec<Element> = commands::claimable(tx, &request.command_types(), limit, &[])?
+    let mut planned: Vec<Element> = commands::plannable(tx, &request.command_types(), limit)?
         .into_iter()
         .map(|command| {
             Element::PlannedCommand(PlannedCommand {
@@ -189,7 +189,7 @@ fn plan(tx: &mut Tx<'_>, request: &Request) -> Result<Vec<Element>> {
         .collect();
     if planned.len() < limit && request.routes_completions() {
         let mut names = HashSet::new();
-        for event in events::unrouted(tx, limit - planned.len(), &[], None)? {
+        for event in events::plannable(tx, limit - planned.len())? {
             let dedupe_key = dedupe_key(&event);
             if !names.insert(dedupe_key.clone()) {
                 continue;

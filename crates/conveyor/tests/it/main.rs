@@ -46,6 +46,7 @@ mod panes;
 mod poolers;
 mod push;
 mod queue;
+mod reading;
 mod reconcile;
 mod register;
 mod reviewer;

@@ -22,11 +22,7 @@ fn every_command_teaches_with_an_example() {
             for name in spec.names() {
                 let help = world.run_plain(&[name, "--help"]);
                 assert_eq!(help.code, 0, "{name}");
-                assert!(
-                    help.stdout.starts_with(&format!("usage: conveyor {}", spec.name)),
-                    "{}",
-                    help.stdout
-                );
+                assert!(help.stdout.starts_with(&format!("usage: conveyor {name}")), "{}", help.stdout);
                 assert!(help.stdout.contains("Example"), "{name} --help shows no example");
                 let about = spec.about;
                 assert!(about.starts_with(char::is_uppercase) && !about.ends_with('.'), "{name}: {about}");

@@ -52,8 +52,7 @@ Example:
   conveyor commands --task demo --attempts --json --path ./ledger.db";
 
     fn run(self, app: &mut App<'_>) -> Result<(), Failure> {
-        // Old ledgers get the index that lists the queue in order without sorting it.
-        let mut cx = app.open(&self.db, Access::Write)?;
+        let mut cx = app.open(&self.db, Access::Read)?;
         let request = ListRequest {
             task: self.task.as_deref(),
             worker_id: self.worker.as_deref(),

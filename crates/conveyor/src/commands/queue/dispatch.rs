@@ -87,7 +87,7 @@ Example:
             detaching::leave_session()?;
         }
         let guard = self.guard.guard(app)?;
-        let mut cx = app.open(&self.db, Access::Write)?;
+        let mut cx = app.open(&self.db, if self.dry_run { Access::Read } else { Access::Write })?;
         let request = Request {
             watch: self.watch,
             iterations: self.watch_iterations.map(|most| u64::try_from(most).unwrap_or(0)),
